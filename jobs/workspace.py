@@ -127,9 +127,15 @@ def read_run(folder: Folder) -> RunRecord:
     """Return the record of a run.
 
     Raises:
-        StorageError: it is damaged.
+        StorageError: it is damaged, or of a newer version of this program.
     """
-    return read_model(folder, RUN, RunRecord, advice=NEW_RUN)
+    record = read_model(folder, RUN, RunRecord, advice=NEW_RUN)
+    if record.version > RUN_VERSION:
+        raise StorageError(
+            f"{folder}/{RUN}: found version {record.version}, expected at most {RUN_VERSION}: a newer version of Rayleigh wrote "
+            "it. Use that version, or a new run folder."
+        )
+    return record
 
 
 def read_model(folder: Folder, name: str, kind: type[M], *, advice: str = "Delete the artifact and run again") -> M:

@@ -144,7 +144,7 @@ def _foreign(value: Any, path: str) -> Iterator[str]:
                 yield from _foreign(child, f"{path}.{key}")
             else:
                 yield f"{path}: found the key {key!r}, which YAML reads as {type(key).__name__}; quote it"
-    elif isinstance(value, Sequence) and not isinstance(value, str):
+    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
         for number, child in enumerate(value):
             yield from _foreign(child, f"{path}.{number}")
     elif isinstance(value, float) and not math.isfinite(value):

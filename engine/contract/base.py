@@ -17,13 +17,16 @@ Positive = Annotated[int, Field(gt=0)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
 """Lower case letters, digits, - and _: safe as a folder name on every store."""
 
+NonEmpty = Annotated[str, Field(min_length=1)]
+"""A path, URL or name of something that is read: an empty one would be the contract's own folder."""
+
 Items = TypeVar("Items", bound=Iterable[Any])
 
 
 class Section(BaseModel):
     """A part of the contract: an unknown key is an error, and values never change. The docstring under a field documents it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 def unless(default: object) -> Callable[[object], bool]:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from engine.contract.base import Positive, Section, Share, added, distinct
+from engine.contract.base import NonEmpty, Positive, Section, Share, added, distinct
 from engine.contract.derived import ContrastiveExamples, Preferences, Swaps
 from engine.contract.prompts import Columns, Copies, Damaged
 from engine.contract.signals import Signal
@@ -28,7 +28,7 @@ class Semantic(Section):
 class EvaluationList(Section):
     """Prompts of a benchmark or exam that must not be trained on; read and redacted like a source."""
 
-    path: str
+    path: NonEmpty
     """A file, folder, glob or fsspec URL, as the path of a source."""
     columns: Columns = {"text": "input"}  # noqa: RUF012
     """Our column -> the list's column; a mapped `reference`, or the answer that ends a conversation of `messages`, is compared with

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from engine.contract.base import Name, Positive, Section
+from engine.contract.base import Name, NonEmpty, Positive, Section
 from engine.contract.shrink import Shrink
 
 KINDS = ("prune", "shrink", "model", "champion")
@@ -19,7 +19,7 @@ def _is_none(value: object) -> bool:
 class Prune(Section):
     """Initialise a student from some layers of a larger model."""
 
-    source: str
+    source: NonEmpty
     """Folder, URL or packaged name of the model that is pruned."""
     layers: tuple[int, ...] = Field(min_length=1)
     """Indices of the decoder layers that are kept, in order. The first and the last matter most."""
@@ -28,7 +28,7 @@ class Prune(Section):
 class WholeModel(Section):
     """Initialise a student from all of a model: full fine-tuning, unless `init.adapter` is given."""
 
-    source: str
+    source: NonEmpty
     """Folder, URL or packaged name of the model: the teacher's own, or one of another family."""
 
 

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 from engine.contract.contract import Contract
 from engine.contract.renames import renamed_in
 from engine.contract.sections import is_url, parse, read_yaml
+from engine.contract.yaml_text import load_yaml
 from engine.errors import ContractError
 
 
@@ -59,12 +60,12 @@ def apply_change(raw: dict[str, JsonValue], change: str) -> None:
     try:
         for key in parents:
             node = node[_index(node, key)] if isinstance(node, list) else node.setdefault(key, {})
-        node[_index(node, last) if isinstance(node, list) else last] = yaml.safe_load(value)
+        node[_index(node, last) if isinstance(node, list) else last] = load_yaml(value, path)
     except (ValueError, IndexError, TypeError, AttributeError):
         hint = "lists are counted from 0, and their items may be called by their names"
         raise ContractError(f"--set {change}: {path} does not lead to a value; {hint}.") from None
-    except yaml.YAMLError:
-        raise ContractError(f"--set {change}: the value {value!r} is not YAML.") from None
+    except yaml.YAMLError as error:
+        raise ContractError(f"--set {change}: the value {value!r} is not YAML: {getattr(error, 'problem', error)}.") from None
 
 
 def _index(items: list[Any], key: str) -> int:

@@ -4,14 +4,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from engine.contract.base import Name, Positive, Section, added
+from engine.contract.base import Name, NonEmpty, Positive, Section, added
 
 
 class VllmModel(Section):
     """A Hugging Face folder served by vLLM inside the actor."""
 
     type: Literal["vllm"]
-    path: str
+    path: NonEmpty
     """Folder, or its URL (`s3://bucket/model`), or the name of a bundled model (`smollm2-135m-instruct`)."""
     dtype: Literal["bfloat16", "float32", "float16"] = "bfloat16"
     max_model_len: Positive = 2048
@@ -25,7 +25,7 @@ class LlamaCppModel(Section):
     """A Hugging Face folder whose weights are one GGUF file, served by llama.cpp in a process of its own, on CPUs."""
 
     type: Literal["llama_cpp"]
-    path: str
+    path: NonEmpty
     """Folder with `config.json`, tokenizer and one file `*.gguf`: prompts are token ids of the folder's own chat template."""
     max_model_len: Positive = 2048
     """Tokens of prompt and answer together; a longer prompt ends as `too_long`."""
@@ -37,9 +37,9 @@ class EndpointModel(Section):
     """A model behind a server that speaks OpenAI's chat completions."""
 
     type: Literal["endpoint"]
-    url: str = Field(pattern="^https?://")
+    url: str = Field(pattern=r"^https?://[^\s/]\S*$")
     """Base URL with the version: `http://host:8000/v1`."""
-    path: str
+    path: NonEmpty
     """The server's name of the model."""
     revision: str = ""
     """Any text that changes when the weights behind the name change: with the name it is all that identifies them."""
@@ -76,7 +76,7 @@ class StudentModel(Section):
     there, and it gets no worked examples. Its answers are keyed by the weights, wherever the run lies."""
 
     type: Literal["student"]
-    run: str
+    run: NonEmpty
     """Run folder; relative to the contract's folder, absolute, or a URL."""
     name: Name
     """The student's name in that run."""
@@ -93,7 +93,7 @@ class ReleaseModel(Section):
     """A released student, as a teacher: like `student`, from a registry."""
 
     type: Literal["release"]
-    registry: str
+    registry: NonEmpty
     """Folder of champions, such as `runs/registry`; relative to the contract's folder, absolute, or a URL."""
     contract: Name
     """Name of the contract under which it was released."""

@@ -139,9 +139,11 @@ def _rewards(contract: "Contract", section: OnPolicy, path: str) -> Iterator[str
 
 
 def _teacher(contract: "Contract", section: OnPolicy, path: str) -> Iterator[str]:
+    named = {teacher.name: teacher for teacher in contract.teachers.models}
+    if section.teacher in (SELF, SOURCE) and section.teacher in named:
+        yield f"{path}.teacher: {section.teacher} is the student's own model, and a teacher has that name, too; rename the teacher"
     if section.teacher in (None, SELF, SOURCE):
         return
-    named = {teacher.name: teacher for teacher in contract.teachers.models}
     found = named.get(section.teacher)
     if found is None:
         yield f"{path}.teacher: found {section.teacher!r}, expected {SELF}, {SOURCE}, or one of teachers.models {list(named)}"

@@ -64,7 +64,7 @@ class Pool(Section):
         if isinstance(raw, dict) and isinstance(raw.get("actors"), dict):
             found = raw["actors"]
             if set(found) != {"min", "max"}:
-                raise ValueError(f"actors: found the keys {sorted(found)}, expected a number, or min and max")
+                raise ValueError(f"actors: found the keys {list(found)}, expected a number, or min and max")
             return {**raw, "actors": found["max"], "min_actors": found["min"]}
         return raw
 

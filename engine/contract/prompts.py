@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from engine.contract.base import Positive, Section, Share, added, distinct
+from engine.contract.base import NonEmpty, Positive, Section, Share, added, distinct
 from engine.contract.synthesize import Layer, Synthesis
 
 Entity = Literal["email", "phone", "card", "iban", "ip"]
@@ -32,7 +32,7 @@ class Source(Section):
     """Prompts in JSONL (or one JSON array), CSV, TSV or Parquet, as the file's ending says; `.gz`, `.bz2`, `.xz`, `.zst` and `.lz4`
     are decompressed."""
 
-    path: str
+    path: NonEmpty
     """A file, folder, glob or fsspec URL; relative to the contract's folder, or absolute. A path that exists is that path, whatever
     characters it has. Of a folder, names that begin with `.` or `_` are no data, and folders `key=value` are columns."""
     licence: str
@@ -61,7 +61,7 @@ class Source(Section):
 class Holdout(Section):
     """Prompts for evaluation, with references that no model wrote. No teacher sees them, nor copies of them."""
 
-    path: str
+    path: NonEmpty
     licence: str = "unknown"
     labels: Literal["rule", "human"]
     columns: Columns = {"text": "input", "reference": "reference"}  # noqa: RUF012

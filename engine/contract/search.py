@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field, JsonValue, Tag, ValidationError, model_validator
 
 from engine.contract.base import Name, Positive, Section
+from engine.contract.problems import causes, explained, odd_numbers
 from engine.contract.students import Student
 
 FIXED = ("name", "seed", "seeds", "keep_seeds", "init.vocabulary")
@@ -131,19 +132,21 @@ def variant(student: Student, values: Mapping[str, JsonValue]) -> Student:
             raise ValueError(f"{key}: leads through a value that is no section")
         node[last] = copy.deepcopy(value)
     try:
-        return Student.model_validate(raw)
+        found = Student.model_validate(raw)
     except ValidationError as error:
         raise ValueError("; ".join(_explained(error))) from None
+    if problems := [problem.rstrip(".") for problem in odd_numbers(found, raw)]:
+        raise ValueError("; ".join(problems))
+    return found
 
 
 def _explained(error: ValidationError) -> Iterator[str]:
-    for problem in error.errors():
+    for problem in causes(error):
         place = ".".join(str(part) for part in problem["loc"]) or "student"
         if problem["type"] == "extra_forbidden":
             yield f"{place}: a student has no such key"
         else:
-            found = "" if problem["type"] == "value_error" else f", found {problem['input']!r:.80}"
-            yield f"{place}: {problem['msg'].removeprefix('Value error, ')}{found}"
+            yield f"{place}: {explained(problem).rstrip('.')}"
 
 
 def limits(search: Search) -> Iterator[tuple[str, JsonValue]]:

@@ -3,7 +3,7 @@
 import difflib
 import json
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar, Union, get_args, get_origin
 
@@ -11,23 +11,33 @@ import yaml
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from engine.contract.base import Section
+from engine.contract.problems import causes, explained, odd_numbers
+from engine.contract.yaml_text import load_yaml
 from engine.errors import ContractError, StoreUnreachable
 from engine.retry import with_retries
 
 S = TypeVar("S", bound=Section)
 
 
-def read_yaml(path: Path | str) -> dict[str, JsonValue]:
+def read_yaml(path: Path | str, within: tuple[str, ...] = ()) -> dict[str, JsonValue]:
     """Return the mapping in the YAML at a path or URL; `!include FILE` is replaced by the content of FILE, relative to `path`.
 
+    `within` are the files that are being read and include this one.
+
     Raises:
-        ContractError: the file, or an included one, cannot be read or is not YAML.
+        ContractError: the file, or an included one, cannot be read, is not YAML, or includes itself.
     """
+    if str(path) in within:
+        raise ContractError(f"{path}: includes itself, through {' and '.join(within)}. Take the `!include` out of one of them.")
+
+    def include(name: str) -> Any:
+        return read_include(_beside(path, name), (*within, str(path)))
+
     try:
-        raw = yaml.load(_text(path), Loader=_loader(path))
+        raw = load_yaml(_text(path), str(path), include)
     except FileNotFoundError:
         raise ContractError(f"{path}: there is no such file. Name a contract, such as jobs/contracts/smoke.yaml.") from None
-    except (UnicodeDecodeError, IsADirectoryError, PermissionError) as error:
+    except (UnicodeDecodeError, OSError) as error:
         raise ContractError(f"{path}: cannot be read as UTF-8 text: {error}.") from None
     except yaml.YAMLError as error:
         raise ContractError(f"{path}: is not YAML: {error}") from None
@@ -45,26 +55,12 @@ def parse(section: type[S], raw: dict[str, JsonValue], *, where: Path | str, kno
     parsed, problems = None, [*known]
     try:
         parsed = section.model_validate(raw)
+        problems += odd_numbers(parsed, raw)
     except ValidationError as error:
-        details = error.errors()
-        parents = {problem["loc"][:depth] for problem in details for depth in range(len(problem["loc"]))}
-        problems += [_explain(section, problem) for problem in details if problem["loc"] not in parents]  # the cause, not its echo
+        problems += [_explain(section, problem, raw) for problem in causes(error)]
     if parsed is None or problems:
         raise ContractError("\n".join([f"{where}: {len(problems)} problem(s):", *(f"  {problem}" for problem in problems)]))
     return parsed
-
-
-def _loader(path: Path | str) -> type[yaml.SafeLoader]:
-    """Return a safe YAML loader class that reads `!include` relative to the file `path`."""
-
-    class Loader(yaml.SafeLoader):
-        pass
-
-    def include(loader: Any, node: Any) -> Any:
-        return read_include(_beside(path, str(loader.construct_scalar(node))))
-
-    Loader.add_constructor("!include", include)
-    return Loader
 
 
 def _beside(path: Path | str, name: str) -> Path | str:
@@ -107,7 +103,7 @@ def _text(path: Path | str) -> str:
         raise ContractError(f"{path}: cannot be read: {type(error).__name__}: {error}.") from None
 
 
-def read_include(path: Path | str) -> Any:
+def read_include(path: Path | str, within: tuple[str, ...] = ()) -> Any:
     """Return what replaces an `!include`: the rows of a .jsonl, the value of a .json or YAML file, else the text.
 
     Raises:
@@ -121,11 +117,11 @@ def read_include(path: Path | str) -> Any:
             return json.loads(text)
     except (OSError, ValueError) as error:
         raise ContractError(f"!include {path}: cannot be read: {error}.") from None
-    return read_yaml(path) if suffix in {".yaml", ".yml"} else text.strip()
+    return read_yaml(path, within) if suffix in {".yaml", ".yml"} else text.strip()
 
 
-def _explain(section: type[Section], problem: Any) -> str:
-    path = ".".join(str(part) for part in problem["loc"]) or "(contract)"
+def _explain(section: type[Section], problem: Any, raw: object) -> str:
+    path = ".".join(_written(problem["loc"], raw, is_missing=problem["type"] == "missing")) or "(contract)"
     if problem["type"] == "extra_forbidden":
         keys = _keys_at(section, problem["loc"][:-1])
         near = difflib.get_close_matches(str(problem["loc"][-1]), keys, n=1)
@@ -133,9 +129,18 @@ def _explain(section: type[Section], problem: Any) -> str:
         return f"{path}: unknown key.{hint} Allowed: {', '.join(sorted(keys))}."
     if problem["type"] == "missing":
         return f"{path}: is missing."
-    found = "" if problem["type"] == "value_error" else f" Found {problem['input']!r:.80}."
-    words = problem["msg"].removeprefix("Value error, ")
-    return f"{path}{'' if words.startswith('.') else ': '}{words}.{found}"  # a place below the key goes on with its path
+    words = explained(problem)
+    return f"{path}{'' if words.startswith('.') else ': '}{words}"  # a place below the key goes on with its path
+
+
+def _written(loc: Sequence[int | str], raw: Any, *, is_missing: bool) -> Iterator[str]:
+    """Yield the parts of a problem's place as they are written in `raw`: pydantic puts tags of unions and `[key]` between them."""
+    for number, part in enumerate(loc, 1):
+        known = {str(key): value for key, value in (raw.items() if isinstance(raw, dict) else enumerate(raw or ()))}
+        if str(part) in known or (not known and part != "[key]") or (is_missing and number == len(loc)):
+            yield str(part)
+            raw = known.get(str(part))
+            raw = raw if isinstance(raw, dict | list) else None
 
 
 def _keys_at(kind: Any, loc: Sequence[int | str]) -> list[str]:

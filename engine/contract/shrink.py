@@ -5,9 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from engine.contract.base import Positive, Section
+from engine.contract.base import NonEmpty, Positive, Section
 
 SUFFIXES = {"": 1, "k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
+MOST = 10**15  # parameters
 WRITTEN = re.compile(r"(\d+(?:\.\d+)?)\s*([kmb]?)", re.IGNORECASE)
 
 
@@ -15,12 +16,13 @@ def _count(value: object) -> object:
     """Return `12M`, `1.5B` or `800k` as a number of parameters. A number stays: above 1 it is a count, below 1 a share."""
     match = WRITTEN.fullmatch(value.strip()) if isinstance(value, str) else None
     if match and (match[2] or "." not in match[1]):
-        return round(float(match[1]) * SUFFIXES[match[2].lower()])
-    if match:
+        value = float(match[1]) * SUFFIXES[match[2].lower()]
+        value = value if value > MOST else round(value)
+    elif match:
         value = float(match[1])
-    if isinstance(value, float) and value >= 1 and value.is_integer():
+    if isinstance(value, float) and 1 <= value <= MOST and value.is_integer():
         return int(value)
-    whole = isinstance(value, int) and not isinstance(value, bool) and value > 1
+    whole = isinstance(value, int) and not isinstance(value, bool) and 1 < value <= MOST
     if whole or (isinstance(value, float) and 0 < value < 1):
         return value
     raise ValueError(
@@ -31,7 +33,7 @@ def _count(value: object) -> object:
 class Shrink(Section):
     """Initialise a student by cutting a larger model to a wanted number of parameters, by measured importance."""
 
-    source: str
+    source: NonEmpty
     """Folder or packaged name of the model that is cut."""
     to: Annotated[int | float, BeforeValidator(_count)]
     """Most parameters of the student, token table included (after `init.vocabulary`): `12M`, `1.5B`, a number, or a share of the

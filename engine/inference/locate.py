@@ -107,8 +107,12 @@ def _at(url: str, cache: WeightsCache, *, heavy: bool) -> RemoteModel:
 
 
 def _folder(path: str, root: str) -> Path:
-    folder = Path(root, path).resolve()
-    if not folder.is_dir():
+    try:
+        folder = Path(root, path).resolve()
+        is_there = folder.is_dir()
+    except (OSError, RuntimeError, ValueError) as error:  # a name that is too long, a symbolic link to itself, a byte of 0
+        raise ModelError(f"model {path!r:.200}: is no path: {error}. Give the path or URL of a Hugging Face folder.") from None
+    if not is_there:
         raise ModelError(
             f"model {path!r}: there is no folder {folder}. Give the path or URL of a Hugging Face folder, or one of "
             f"{sorted(BUNDLED)}."

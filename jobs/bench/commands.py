@@ -14,7 +14,7 @@ bench.command()(scale)
 
 @bench.command()
 def flow(
-    rows: Annotated[list[int] | None, typer.Option("--rows", metavar="N", help="Number of prompts; repeatable.")] = None,
+    rows: Annotated[list[int] | None, typer.Option("--rows", metavar="N", min=1, help="Number of prompts; repeatable.")] = None,
     profile: Profile = "laptop",
     as_json: Json = False,
 ) -> None:
@@ -27,8 +27,8 @@ def flow(
 
 @bench.command()
 def generate(
-    prompts: Annotated[int, typer.Option("--prompts", help="Prompts of a round.")] = 150,
-    rounds: Annotated[int, typer.Option("--rounds", help="Rounds of bare vLLM and the teacher.")] = 3,
+    prompts: Annotated[int, typer.Option("--prompts", min=1, help="Prompts of a round.")] = 150,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds of bare vLLM and the teacher.")] = 3,
     profile: Profile = "laptop",
     as_json: Json = False,
 ) -> None:
@@ -42,8 +42,8 @@ def generate(
 
 @bench.command(name="capture")
 def capture_bench(
-    examples: Annotated[int, typer.Option("--examples", help="Examples of a round.")] = 96,
-    rounds: Annotated[int, typer.Option("--rounds", help="Turns of each way.")] = 3,
+    examples: Annotated[int, typer.Option("--examples", min=1, help="Examples of a round.")] = 96,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns of each way.")] = 3,
     profile: Profile = "laptop",
     as_json: Json = False,
 ) -> None:
@@ -56,8 +56,8 @@ def capture_bench(
 
 @bench.command(name="judge")
 def judge_bench(
-    answers: Annotated[int, typer.Option("--answers", help="Answers of a round.")] = 300,
-    rounds: Annotated[int, typer.Option("--rounds", help="Rounds of bare vLLM and the grader.")] = 3,
+    answers: Annotated[int, typer.Option("--answers", min=1, help="Answers of a round.")] = 300,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds of bare vLLM and the grader.")] = 3,
     profile: Profile = "laptop",
     as_json: Json = False,
 ) -> None:
@@ -74,7 +74,7 @@ def dedup_bench(
         list[int] | None, typer.Option("--rows", metavar="N", help="Texts that are made for it; again for more.")
     ] = None,
     corpora: Annotated[list[str] | None, typer.Option("--corpus", metavar="FOLDER", help="Parquet with `id` and `text`.")] = None,
-    rounds: Annotated[int, typer.Option("--rounds", help="Turns of all engines.")] = 1,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns of all engines.")] = 1,
     peers: Annotated[str, typer.Option("--peers", metavar="PYTHON", help="The interpreter that has them.")] = sys.executable,
     profile: Profile = "laptop",
     as_json: Json = False,
@@ -92,10 +92,10 @@ def prune(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A finished run, which is only read.")],
     work: Annotated[str, typer.Option("--work", metavar="FOLDER", help="Where this benchmark keeps its jobs.")],
     student: Annotated[str, typer.Option("--student", help="A student with init.prune, which it is compared with.")],
-    seeds: Annotated[int, typer.Option("--seeds", help="Trainings of each init.")] = 5,
-    steps: Annotated[int, typer.Option("--steps", help="Cuts, as init.shrink.steps.")] = 3,
-    recover_steps: Annotated[int, typer.Option("--recover-steps", help="Optimizer steps between two cuts.")] = 50,
-    epochs: Annotated[int | None, typer.Option("--epochs", help="Instead of the student's.")] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Trainings of each init.")] = 5,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Cuts, as init.shrink.steps.")] = 3,
+    recover_steps: Annotated[int, typer.Option("--recover-steps", min=0, help="Optimizer steps between two cuts.")] = 50,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Instead of the student's.")] = None,
     profile: Profile = "laptop",
     as_json: Json = False,
 ) -> None:
@@ -140,8 +140,8 @@ def recipe(
 
 @bench.command()
 def semantic(
-    texts: Annotated[int, typer.Option("--texts", help="Texts to embed, a third of them planted near-duplicates.")] = 1000,
-    rounds: Annotated[int, typer.Option("--rounds", help="Turns of bare sentence-transformers and the op.")] = 3,
+    texts: Annotated[int, typer.Option("--texts", min=1, help="Texts to embed, a third of them planted near-duplicates.")] = 1000,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns of bare sentence-transformers and the op.")] = 3,
     profile: Profile = "laptop",
     as_json: Json = False,
 ) -> None:

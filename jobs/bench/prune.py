@@ -85,13 +85,18 @@ def bench(run: str, work: str, *, student: str, order: Order, profile: str) -> P
     """Train and compare `student` of the finished run `run` in the folder `work`.
 
     Raises:
-        InputError: the contract has no such student with hand-picked layers.
+        InputError: the contract has no such student with hand-picked layers, or it reads a capture.
         MissingArtifact: the run has no dataset yet.
     """
     there, where = workspace.reopen(run), Folder(os.path.abspath(work))
     names = [each.name for each in there.contract.students if each.init.prune]
     if student not in names:
         raise InputError(f"--student: found {student!r}, expected one with init.prune: {', '.join(names) or 'there is none'}.")
+    if there.contract.student(student).objectives.reads_capture:
+        raise InputError(
+            f"--student: {student} learns from the teacher's distribution, which this benchmark does not capture. Compare it with "
+            "`rayleigh bench recipe`, or name a student without forward_kl, reverse_kl, jsd and uld."
+        )
     for name in INPUTS:
         copy_artifact(workspace.finished(there.folder, name).folder, where / name)
     there = replace(there, folder=where, profile=load_profile(places.profile_path(profile)))
@@ -115,7 +120,8 @@ def copy(student: Student, kind: str, seed: int, order: Order, *, to: int = 0) -
         cut = Shrink(source=student.init.prune.source, to=to, steps=order.steps, recover_steps=order.recover_steps)
         init = Init(shrink=cut, vocabulary=student.init.vocabulary)
     name, epochs = f"{student.name}-{kind}-{seed}", order.epochs or student.epochs
-    return student.model_copy(update={"name": name, "seed": seed, "init": init, "freeze_layers": 0, "epochs": epochs})
+    alone = {"seeds": 1, "keep_seeds": False, "exports": ()}
+    return student.model_copy(update={"name": name, "seed": seed, "init": init, "freeze_layers": 0, "epochs": epochs, **alone})
 
 
 def trainings(students: Sequence[Student]) -> list[list[Job]]:
@@ -134,11 +140,11 @@ def evaluations(students: Sequence[Student]) -> list[list[Job]]:
 
 def examine(context: JobContext) -> RowCounts:
     """Let the students that the job needs answer the holdout."""
-    from jobs.commands import ablate
+    from jobs.commands import ablate_trainings
 
     names = [need.rpartition("/")[2] for need in context.job.needs[1:]]
     students = tuple(context.contract.student(name) for name in names)
-    return ablate.examine(replace(context, contract=context.contract.model_copy(update={"students": students})))
+    return ablate_trainings.examine(replace(context, contract=context.contract.model_copy(update={"students": students})))
 
 
 def copy_artifact(source: Folder, target: Folder) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from engine.contract.consumers import consumers
 from engine.contract.contract import Contract
 from engine.contract.exports import AnyExport, Int4
-from engine.contract.models import Model, TeacherModel, TrainedModel
+from engine.contract.models import LlamaCppModel, Model, TeacherModel, TrainedModel, VllmModel
 from engine.contract.profile import Profile, WeightsCache
 from engine.contract.prompts import Source
 from engine.contract.students import Student
@@ -28,12 +28,16 @@ from engine.storage.folder import Folder
 from engine.students.export import gguf, int4
 from engine.students.init.source import check_source
 from jobs.commands.check_capture import verify_capture, verify_rounds
+from jobs.commands.check_idle import idle_notes
+from jobs.commands.check_models import check_engine
 from jobs.commands.check_schemas import schema_notes, verify_schemas
 from jobs.commands.check_students import student_line, student_notes, twin_notes, verify_students
 from jobs.steps import trained
 from jobs.steps.initial_source import release
 from jobs.terminal.console import columns
 
+FOLDERS = VllmModel | LlamaCppModel
+"""Models whose files are read here."""
 Folders = dict[str, Path | None]
 """Model, as the contract calls it -> folder with its configuration and tokenizer; None if it is not unpacked."""
 
@@ -87,7 +91,7 @@ def verify(contract: Contract, *, root: str, models: str, run: Folder | None = N
         except (ModelError, StorageError) as error:
             raise ModelError(f"{key}: {error}") from None
     for chat_model in asked:
-        _check_template(chat_model, folders)
+        _check_model(chat_model, folders, root)
     for number, student in enumerate(contract.students):
         key = f"students.{number}.init.{student.init.kind}"
         try:
@@ -172,9 +176,13 @@ def verify_sources(contract: Contract, *, root: str) -> None:
     source_files([*(("train", unit, one) for one in sections), ("holdout", unit, contract.prompts.holdout)], root=root)
 
 
-def _check_template(chat_model: ChatModel, folders: Folders) -> None:
+def _check_model(chat_model: ChatModel, folders: Folders, root: str) -> None:
+    if not isinstance(chat_model.model, FOLDERS):
+        return
     path = chat_model.model.path
-    if chat_model.model.type == "vllm" and path not in BUNDLED and (folder := folders[path]):
+    folder = folders[path]
+    check_engine(chat_model.key, chat_model.model, folder, has_weights="://" not in below(root, path))
+    if path not in BUNDLED and folder:
         try:
             check_template(folder, chat_model.system)
         except ModelError as error:
@@ -211,7 +219,9 @@ def chat_models(contract: Contract) -> Iterator[ChatModel]:
 
 
 def _weights(contract: Contract) -> Iterator[tuple[str, str]]:
-    yield from ((f"{consumer.path}.path", consumer.model.path) for consumer in consumers(contract) if consumer.model.type == "vllm")
+    yield from (
+        (f"{consumer.path}.path", consumer.model.path) for consumer in consumers(contract) if isinstance(consumer.model, FOLDERS)
+    )
     yield from (
         (f"students.{number}.init.{student.init.kind}.source", student.init.source)
         for number, student in enumerate(contract.students)
@@ -244,6 +254,7 @@ def as_text(contract: Contract, path: str, servers: Sequence[str] = ()) -> str:
         ["judges", ", ".join([*(check.type for check in contract.judges.checks), *_confidence(contract)]) or "none"],
         *(["student", student_line(student)] for student in contract.students),
         *(["training", note] for note in student_notes(contract)),
+        *(["settings", note] for note in idle_notes(contract)),
         *(["decoder", note] for note in schema_notes(contract)),
         *(["server", line] for line in servers),
         *(["objectives", note] for note in twin_notes(contract)),

@@ -28,7 +28,10 @@ def verify_capture(contract: Contract, *, root: str, models: str, cache: Weights
     for key, teacher, folder in _folders(contract, root, models, cache):
         if key and not folder.is_dir():
             raise ModelError(f"{key}: found no folder at {folder}; give the tokenizer's files of the model behind the endpoint.")
-        size = len(load_tokenizer(folder)) if key else _words(folder)
+        try:
+            size = len(load_tokenizer(folder)) if key else _words(folder)
+        except ModelError as error:
+            raise ModelError(f"{key}: {error}") from None
         if contract.capture and size and size < contract.capture.entries:
             raise ModelError(too_many(contract.capture, teacher.name, size))
 

@@ -21,6 +21,11 @@ def verify_students(contract: Contract) -> None:
             "curation.pick.validation: found 0, expected a share above it: without validation examples no student has a best "
             "model, and its training is refused. The default is 0.1."
         )
+    if contract.curation.pick.validation == 1:
+        problems.append(
+            "curation.pick.validation: found 1, which is a share, expected less: no example would be left to learn from. The "
+            "default is 0.1."
+        )
     if problems:
         raise ContractError("\n".join(problems))
 

@@ -41,7 +41,10 @@ from jobs.workspace import Workspace
 REJUDGED, CANDIDATES = "rejudged", "candidates"
 JUDGING = ("judges", "budget.judge_tokens")
 """Paths of the contract that may differ."""
-PATHS = (("vllm", "path"), ("student", "run"), ("release", "registry"), ("sql", "tables"), ("retrieval", "corpus"))
+PATHS = (
+    ("vllm", "path"), ("llama_cpp", "path"), ("llama_cpp", "packages"), ("student", "run"), ("release", "registry"),
+    ("sql", "tables"), ("retrieval", "corpus"),
+)  # fmt: skip
 """`type` of a section of teachers or judges, and its key that holds paths: one, or a mapping from name to path."""
 EXAMPLES = 3  # answer ids of a move and reason
 MOVES = f"""

@@ -22,7 +22,7 @@ def run(path: str, folder: str, *, profile: str, changes: Sequence[str], until: 
         RayleighError: a job failed; finished jobs are kept.
     """
     work = workspace.create(path, folder, profile=profile, changes=changes)
-    jobs = up_to(pipeline(work.contract), until) if until else pipeline(work.contract)
+    jobs = pipeline(work.contract) if until is None else up_to(pipeline(work.contract), until)
     console = Console()
     started = time.monotonic()
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Literal
 
 from engine.contract.consumers import EVIDENCE, SIGNALS
-from engine.contract.models import Model
+from engine.contract.models import LlamaCppModel, Model, VllmModel
 from engine.contract.teachers import Teacher
 from engine.inference.client import ClientSpec
 from engine.inference.crash_isolation import MARKERS
@@ -87,4 +87,4 @@ def scorer_spec(context: JobContext) -> ScorerSpec | None:
 
 def weights(context: JobContext, model: Model) -> Weights | None:
     """Return where the files of a model lie; None for a model that has none."""
-    return None if model.type != "vllm" else found(context, model.path)
+    return found(context, model.path) if isinstance(model, VllmModel | LlamaCppModel) else None

@@ -20,6 +20,7 @@ from engine.runs.job import run_job
 from engine.runs.recipe import identify
 from engine.storage.artifact import RowCounts
 from jobs import workspace
+from jobs.bench.prune import PruneBench
 from jobs.bench.recipe_table import RecipeBench
 from jobs.bench.train import PARTS, TrainBench
 from jobs.bench.view import ViewBench
@@ -117,6 +118,14 @@ def test_recipes_are_compared_and_a_killed_bench_goes_on(toy: Path) -> None:
     assert sorted(row["text"] for row in rows) == sorted(WORDS)
     assert sum(row["exact"] for row in rows) / 6 == pytest.approx(result.results[0].decoded["free"].mean.value)
     assert not list(work.glob("trainings/*/ledger/checkpoints/*"))
+
+
+def test_layers_by_hand_and_by_importance_are_compared_at_equal_size(toy: Path) -> None:
+    words = ["prune", toy / "run", "--work", toy / "pruned", "--student", "small", "--seeds", 1, "--steps", 1, "--epochs", 1]
+    result = PruneBench.model_validate_json(finish(toy, start(toy, *words)))
+    assert result.seeds == 1 and result.prompts == len(WORDS)
+    assert result.by_importance.parameters[0] <= result.by_hand.parameters[0]
+    assert result.by_importance.shapes and not result.by_hand.shapes
 
 
 def test_every_part_of_the_bench_of_training_gives_its_ratios(toy: Path) -> None:

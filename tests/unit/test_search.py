@@ -54,7 +54,7 @@ def ask(toy, tmp_path, **changes):
         ({"keys": {"learning_rate.x": {"choices": [1]}}}, "learning_rate.x: leads through a value that is no section"),
         ({"keys": {"epochs": {"choices": []}}}, "keys.epochs.choices.choices: Tuple should have at least 1 item"),
         ({"keys": {"epochs": {"choices": [1, 1]}}}, "values must differ, found 1, 1"),
-        ({"keys": {"epochs": {"choices": [2, 0]}}}, "keys.epochs: 0: epochs: Input should be greater than 0, found 0"),
+        ({"keys": {"epochs": {"choices": [2, 0]}}}, "keys.epochs: 0: epochs: Input should be greater than 0. Found 0"),
         ({"keys": {"epochs": {"low": 1.5, "high": 3}}}, "keys.epochs: 1.5: epochs: Input should be a valid integer"),
         ({"keys": {"learning_rate": {"low": 1, "high": 0.1}}}, "low: found 1, expected less than high, which is 0.1"),
         ({"keys": {"learning_rate": {"low": 0, "high": 0.1, "scale": "log"}}}, "low: found 0, expected more than 0"),

@@ -29,7 +29,7 @@ from tests.families import tiny
 
 WORDS = 64  # tokens of the model, as its configuration says
 ENDPOINT = "teachers.models=[{name: t, model: {type: endpoint, url: http://h/v1, path: m, logprobs: %s}}]"
-OWN = "teachers.models.0.model={type: vllm, path: model}"
+OWN = "teachers.models.0.model={type: vllm, path: model, max_model_len: 64}"
 PACKAGES = Path(__file__).parent / "fake_packages"
 
 

@@ -9,7 +9,8 @@ import pytest
 from data_world import candidate_rows, context, contract, mails, prompt_row, put_inputs, run, write_jsonl
 
 from engine.contract.profile import Pool
-from engine.curation import flow
+from engine.curation import flow, index_flow
+from engine.curation.answers import LabelledCandidates
 from engine.distributed import in_process
 from engine.errors import InputError
 from engine.rows import DROPPED_BY, EMBEDDING, EXAMPLE, PICKED, PREFERENCE, content_id
@@ -150,13 +151,13 @@ def test_dataset_copies_do_not_depend_on_the_number_of_partitions(executor, tmp_
     section = contract(curation=SECTION).curation
     made = context(tmp_path, "dataset", contract(curation=SECTION))
     with in_process.flows(executor == "threads", Pool()):
-        protected, found = flow.protected_texts(made.artifact("prompts"), None, Pool()), []
-        index = flow.index_of(protected, made.artifact("prompts"), section)
+        protected, found = index_flow.protected_texts(made.artifact("prompts"), None, Pool()), []
+        index = index_flow.index_of(protected, made.artifact("prompts"), section, Pool())
         for count in (1, 3):
-            entries = flow.entries(flow.LabelledCandidates(made.artifact("candidates")), index, section, Pool(), partitions=count)
-            parts = in_process.get(flow.resolve_text_duplicates(entries, section, Pool(), partitions=count))
+            entries = flow.entries(LabelledCandidates(made.artifact("candidates")), index, section, Pool(), partitions=count)
+            parts = in_process.get(flow.resolve_text_duplicates(entries, section, Pool(), partitions=count).blocks)
             assert len(parts) == count
-            found.append(pa.concat_tables(parts).sort_by("answer_id"))
+            found.append(pa.concat_tables(part.dropped for part in parts).sort_by("answer_id"))
     assert found[0].num_rows > 50 and found[0].equals(found[1])
 
 

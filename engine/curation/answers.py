@@ -4,7 +4,7 @@ Ray Data hands one block to a task, and the rows of candidates are in storage. S
 slices of shards that the task reads, and a table of the rows of these that the task needs. A task reads nothing of other blocks.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -29,6 +29,14 @@ BLOCK = "block"  # column with the number of the block of candidates that has th
 SLICE = pa.struct([("shard", pa.string()), ("version", pa.int64()), ("start", pa.int64()), ("rows", pa.int64())])
 
 
+class Reading(NamedTuple):
+    """What is read of each block: a table's folder and columns, and the labels that are applied."""
+
+    folder: Folder
+    columns: list[str] | None
+    labels: Ref | None
+
+
 class LabelledCandidates(NamedTuple):
     """The table candidates, and the labels of persons."""
 
@@ -51,7 +59,7 @@ class LabelledCandidates(NamedTuple):
 
         `parts` are those of `numbers` or of `by_block`, which have what is `given`.
         """
-        reading = {"folder": self.candidates.folder / "candidates", "columns": columns, "labels": self.labels}
+        reading = Reading(self.candidates.folder / "candidates", columns, self.labels)
         rows = stream.of_refs(parts, whole=True)
         return stream.apply(rows, _labelled, pool, reading=reading, function=function, options=options)
 
@@ -98,13 +106,10 @@ def _part(slices: list[Row], given: pa.Table) -> pa.Table:
     )
 
 
-def _labelled(
-    part: pa.Table, reading: dict[str, Any], function: Callable[..., pa.Table], options: dict[str, Any]
-) -> pa.Table:  # fmt: skip
-    folder: Folder = reading["folder"]
-    rows = stream.load(part["slices"][0].as_py(), folder, reading["columns"])
-    if reading["labels"]:
-        rows = apply_labels(rows, get(reading["labels"]))
+def _labelled(part: pa.Table, reading: Reading, function: Callable[..., pa.Table], options: Mapping[str, Any]) -> pa.Table:
+    rows = stream.load(part["slices"][0].as_py(), reading.folder, reading.columns)
+    if reading.labels:
+        rows = apply_labels(rows, get(reading.labels))
     given = pa.RecordBatch.from_struct_array(part["given"].combine_chunks().flatten())
     return function(rows, pa.Table.from_batches([given]), **options)
 

@@ -90,11 +90,14 @@ def contrastive_examples(answers: Rows, kept: KeptRows, spec: ExampleSpec, repai
 
 
 def _limited(examples: Rows, kept: KeptRows, spec: ExampleSpec) -> Rows:
-    """Return at most the allowed share of the examples, chosen by hash. One task holds 8 bytes an example, twice."""
+    """Return at most the allowed share of the examples, chosen by hash: the highest hash is looked for in a range of hashes."""
     examples, seed = examples.materialize(), spec.section.seed
     count = contrastive.max_contrastive(kept.rows, spec.section.contrastive_share)
     ranks = stream.apply(examples.select_columns(["example_id"]), contrastive.ranks, spec.pool, seed=seed)
-    highest = gather.run(contrastive.highest, (ranks.materialize(), contrastive.RANK), count=count)
+    tasks, blocks = executor(spec.pool), ranks.materialize().to_arrow_refs()
+    [last] = tasks.start(contrastive.last, count, *(tasks.start(contrastive.counted, block)[0] for block in blocks))
+    near = [tasks.start(contrastive.near, last, block)[0] for block in blocks]
+    [highest] = tasks.start(contrastive.highest, last, *near)
     return stream.apply(examples, with_refs, spec.pool, function=contrastive.up_to, refs=[highest], seed=seed)
 
 

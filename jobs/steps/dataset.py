@@ -46,6 +46,7 @@ def _run(context: JobContext) -> RowCounts:
         context.writer.tables["embeddings"] = flow.write_embeddings(embedded, context.writer.folder / "embeddings", pool).table
         protected = flow.embed_protected(protected, encoder) if section.decontaminate.similarity else protected
     decisions = flow.decide_all(answers, settled, embedded, protected, section, pool)
+    del settled, embedded  # nor is this read again
     picked = flow.write_picked(answers, decisions.dispositions, pool, context.writer.folder / "picked")
     num_picked = picked.labels.get("", 0)
     if not num_picked:

@@ -9,8 +9,9 @@ import pytest
 from data_world import candidate_rows, context, contract, mails, prompt_row, put_inputs, run, write_jsonl
 
 from engine.contract.profile import Pool
-from engine.curation import flow, index_flow
+from engine.curation import answers, decide_flow, flow, index_flow
 from engine.curation.answers import LabelledCandidates
+from engine.dedup import plan
 from engine.distributed import in_process
 from engine.errors import InputError
 from engine.rows import DROPPED_BY, EMBEDDING, EXAMPLE, PICKED, PREFERENCE, content_id
@@ -135,7 +136,10 @@ def test_dataset_with_several_answers_embedding_thresholds_and_quotas(models, tm
     assert sum(weights) == pytest.approx(len(weights), rel=1e-5) and len(set(weights)) > 1
 
 
-def test_dataset_is_the_same_for_shuffled_candidates_in_many_shards(made, models, tmp_path):
+def test_dataset_is_the_same_for_shuffled_candidates_in_many_shards(made, models, tmp_path, monkeypatch):
+    for module, name, size in ((answers, "SCAN_ROWS", 20), (answers, "PROMPTS_PER_PARTITION", 30), (plan, "PIECE_BYTES", 999)):
+        monkeypatch.setattr(module, name, size)  # entries in three blocks and ranges, candidates in five blocks and groups of these
+    monkeypatch.setattr(decide_flow, "SHARD_ROWS", 10)
     rows = candidate_rows(COPIES + TEXTS)
     random.Random(3).shuffle(rows)
     put_all(tmp_path, rows, HOLDOUT[::-1], shard_rows=9)

@@ -34,7 +34,7 @@ from engine.dedup import flow as dedup
 from engine.dedup.embedder import AT_ONCE, TextEmbedder
 from engine.dedup.plan import MOST_PARTS, pieces
 from engine.distributed import gather, stream
-from engine.distributed.executor import Executor, returned
+from engine.distributed.executor import Executor
 from engine.distributed.in_process import executor, get, put
 from engine.distributed.rows import Ref, Rows
 from engine.inference.weights import Weights
@@ -151,12 +151,14 @@ def decide_all(
 def _by_range(settled: Settled, decided: decide_flow.Decided, tasks: Executor) -> list[tuple[list[Ref], list[Ref]]]:
     """Return for each range of prompt_ids references to the pieces of SettledBlock there, and to the dispositions of shards there.
 
-    Without shards the ranges are the blocks as they are.
+    Without shards the ranges are the blocks as they are. There are at most as many ranges as blocks.
     """
     if not decided.dispositions:
         return [([block], []) for block in settled.blocks]
-    most, total = min(MOST_PARTS, len(settled.blocks)), sum(size for size, _ in settled.sizes)
+    total, most = sum(size for size, _ in settled.sizes), min(MOST_PARTS, len(settled.blocks))
     count = pieces(total, len(settled.blocks), most=most)
+    if count == 1:
+        return [(settled.blocks, decided.dispositions)]
     split = [tasks.start(_split, count, block, returns=count) for block in settled.blocks]
     return [([of_block[number] for of_block in split], decided.in_range(number, count)) for number in range(count)]
 
@@ -202,13 +204,13 @@ def _resolve_text_duplicates(
     return SettledBlock(settled, dropped), (settled.nbytes + dropped.nbytes, len(dropped))
 
 
-def _split(count: int, block: SettledBlock) -> Any:
-    """Return the rows of a block in `count` ranges of prompt_id."""
+def _split(count: int, block: SettledBlock) -> list[SettledBlock]:
+    """Return the rows of a block in each of `count` ranges of prompt_id, two or more."""
     entries, dropped = block
     at = decide_flow.range_numbers(entries["prompt_id"], count)
     at_dropped = at[pc.index_in(dropped["answer_id"], entries["answer_id"].combine_chunks()).to_numpy()]
     masks = ((pa.array(at == number), pa.array(at_dropped == number)) for number in range(count))
-    return returned([SettledBlock(entries.filter(mine), dropped.filter(of_dropped)) for mine, of_dropped in masks])
+    return [SettledBlock(entries.filter(mine), dropped.filter(of_dropped)) for mine, of_dropped in masks]
 
 
 class BlockCounts(NamedTuple):

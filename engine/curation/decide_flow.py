@@ -50,12 +50,12 @@ class Decided(NamedTuple):
     resemblance: list[Ref]  # contamination.Resemblance
     summary: Ref | None  # (clusters, selection); None without rows
     numbers: list[int]  # of each shard among all, also those without rows
-    count: int  # of all
+    total: int  # of all
 
     def in_range(self, number: int, count: int) -> list[Ref]:
         """Return the dispositions of the shards that may have rows of the range `number` of `count` (`range_numbers`)."""
         first, last = (-(-(edge << 32) // count) for edge in (number, number + 1))
-        shards = range(first * self.count >> 32, ((last - 1) * self.count >> 32) + 1)
+        shards = range(first * self.total >> 32, ((last - 1) * self.total >> 32) + 1)
         return [mine for shard, mine in zip(self.numbers, self.dispositions, strict=True) if shard in shards]
 
 

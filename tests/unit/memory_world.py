@@ -96,8 +96,8 @@ def decide(rows: int, section: Curation, executor: DiskExecutor) -> None:
     """Decide on `rows` rows, and look up the dispositions of a block of answers range by range."""
     blocks = [executor.start(partial(block, start, min(BLOCK, rows - start)))[0] for start in range(0, rows, BLOCK)]
     found = decide_flow.decide_all(blocks, rows, executor.put(PROTECTED.empty_table()), section, executor)
-    ids, ranges = block(0, BLOCK)["answer_id"], range(found.count)
-    mine = (of_answers(ids, executor.fetch(found.in_range(number, found.count))) for number in ranges)
+    ids, ranges = block(0, BLOCK)["answer_id"], range(found.total)
+    mine = (of_answers(ids, executor.fetch(found.in_range(number, found.total))) for number in ranges)
     assert sum(map(len, mine)) == BLOCK, "every row has a disposition"
 
 

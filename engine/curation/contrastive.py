@@ -37,6 +37,7 @@ FAULTS = {
 
 SHOWN = ("text", "answer", "reference", "scenario", "language")
 RANK = pa.schema([("rank", pa.uint64())])
+RANGE_BITS = 12  # the ranges of ranks in which examples are counted
 UNSOLVED = grow(EXAMPLE, *((name, pa.string()) for name in (*SHOWN, "fault")))  # without target, with the columns that checks read
 
 
@@ -171,10 +172,41 @@ def ranks(examples: pa.Table, seed: int) -> pa.Table:
     return pa.table({"rank": pa.array([int(name[:16], 16) for name in hashes], pa.uint64())})
 
 
-def highest(ranked: pa.Table, count: int) -> int:
-    """Return the highest rank of the `count` examples with the lowest ones, -1 if `count` is 0; `ranked` is RANK of all."""
-    last = min(count, len(ranked)) - 1
-    return int(np.partition(ranked["rank"].to_numpy(), last)[last]) if last >= 0 else -1
+class Last(NamedTuple):
+    """Where the highest rank of the examples with the lowest ones is."""
+
+    range: int  # of 2^RANGE_BITS ranges of equal width; -1: there is none
+    place: int  # among the ranks of the range, in ascending order
+
+
+def counted(ranked: pa.Table) -> np.ndarray:
+    """Return how many of the RANK rows are in each range."""
+    return np.bincount(_ranges(ranked), minlength=1 << RANGE_BITS)
+
+
+def last(count: int, *counts: np.ndarray) -> Last:
+    """Return where the highest of the `count` lowest ranks is; `counts` are those of `counted` for all parts of the examples."""
+    before = np.cumsum(np.sum([np.zeros(1 << RANGE_BITS, np.int64), *counts], axis=0))
+    count = min(count, int(before[-1]))
+    if not count:
+        return Last(-1, 0)
+    found = int(np.searchsorted(before, count))
+    return Last(found, count - 1 - (int(before[found - 1]) if found else 0))
+
+
+def near(last: Last, ranked: pa.Table) -> np.ndarray:
+    """Return the ranks of the RANK rows that are in the range of `last`."""
+    return ranked["rank"].to_numpy()[_ranges(ranked) == last.range] if len(ranked) else np.zeros(0, np.uint64)
+
+
+def highest(last: Last, *ranks: np.ndarray) -> int:
+    """Return the rank that `last` is the place of, among those of `near` for all parts; -1 if there is none."""
+    return -1 if last.range < 0 else int(np.partition(np.concatenate(ranks), last.place)[last.place])
+
+
+def _ranges(ranked: pa.Table) -> np.ndarray:
+    ranks = ranked["rank"].to_numpy() if len(ranked) else np.zeros(0, np.uint64)  # a block of Ray's may lack the column
+    return (ranks >> np.uint64(64 - RANGE_BITS)).astype(np.int64)
 
 
 def up_to(examples: pa.Table, rank: int, seed: int) -> pa.Table:

@@ -4,8 +4,8 @@
                  MOST_PARTS shards (6.4 million rows) shards grow, so that a step has at most MOST_PARTS squared references
     duplicates   within a shard where it is the only one; else as `engine/dedup/flow.py` finds them, over all shards
     topics       centres are trained on a sample; each shard is placed among them, and adds its part of the map's axes
-    pick         one task reads 20 to 40 bytes a row that may be picked, and holds about 60 more; vectors are read shard by
-                 shard, by the orders that look at them
+    pick         without a limit each shard picks by itself; else one task reads 20 to 40 bytes a row that may be picked, and holds
+                 about 60 more; vectors are read shard by shard, by the orders that look at them
     finish       each shard gets its dispositions and its measures, which are added
 
 Shards are cut by prompt_id and by the number of rows, so they are the same for any blocks of the input.
@@ -35,28 +35,37 @@ from engine.dedup.plan import MOST_PARTS
 from engine.dedup.representatives import id_hashes
 from engine.dedup.signature import SemanticMatcher, batch_columns
 from engine.distributed.executor import Executor, returned
-from engine.distributed.in_process import get
 from engine.distributed.rows import Ref
 from engine.records.dataset import Selection, TopicCluster
 
 SHARD_ROWS = 25_000  # 40 MB of vectors with 384 dimensions; a task holds two or three times as much
+AT_ONCE = 8  # shards of which one task adds what the map needs
 DESCRIBED = 50_000  # rows whose words describe clusters: of more, so many, evenly spread
 
 
 class Decided(NamedTuple):
-    """References to what was decided, one for each shard, and to the summary of all."""
+    """References to what was decided, one for each shard that has rows, and to the summary of all."""
 
     dispositions: list[Ref]  # dispositions.DISPOSITION
     resemblance: list[Ref]  # contamination.Resemblance
     summary: Ref | None  # (clusters, selection); None without rows
+    numbers: list[int]  # of each shard among all, also those without rows
+    total: int  # of all
+
+    def in_range(self, number: int, count: int) -> list[Ref]:
+        """Return the dispositions of the shards that may have rows of the range `number` of `count` (`range_numbers`)."""
+        first, last = (-(-(edge << 32) // count) for edge in (number, number + 1))
+        shards = range(first * self.total >> 32, ((last - 1) * self.total >> 32) + 1)
+        return [mine for shard, mine in zip(self.numbers, self.dispositions, strict=True) if shard in shards]
 
 
 class Shards(NamedTuple):
-    """References to the parts of the shards that have rows, and how many rows each has."""
+    """References to the parts of the shards that have rows, how many rows each has, and its number among all shards."""
 
     shards: list[Ref]  # decide.Shard without vectors
     vectors: list[Ref]
     rows: list[int]
+    numbers: list[int]
 
     @property
     def starts(self) -> list[int]:
@@ -64,12 +73,17 @@ class Shards(NamedTuple):
         return np.cumsum([0, *self.rows[:-1]]).tolist()
 
 
+NO_SHARDS = Shards([], [], [], [])
+Added = tuple[Counter[int], np.ndarray]
+"""Rows of each cluster, and the scatter matrix, of some shards."""
+
+
 def decide_all(blocks: Sequence[Ref], rows: int, protected: Ref, section: Curation, executor: Executor) -> Decided:
     """Decide on `rows` rows of EMBEDDED in `blocks`; `protected` is PROTECTED with `embedding`, empty if nothing is compared."""
     count = min(MOST_PARTS, 1 + (rows - 1) // SHARD_ROWS)
-    shards = _shards(blocks, count, protected, section, executor) if rows else Shards([], [], [])
+    shards = _shards(blocks, count, protected, section, executor) if rows else NO_SHARDS
     if not shards.rows:
-        return Decided([], [], None)
+        return Decided([], [], None, [], 0)
     lost = _lost(shards, section, executor)
     means = [executor.start(_mean, vectors)[0] for vectors in shards.vectors]
     [mean] = executor.start(_mean_of, shards.rows, *means)
@@ -78,7 +92,7 @@ def decide_all(blocks: Sequence[Ref], rows: int, protected: Ref, section: Curati
     [centres] = executor.start(_train, k, seed, sample, shards.starts, *_taken(shards, sample, executor))
     placed = [executor.start(decide.place, vectors, centres, mean)[0] for vectors in shards.vectors]
     marks = landmarks(sum(shards.rows))
-    [frame] = executor.start(_frame, mean, placed, *_taken(shards, marks, executor))
+    [frame] = executor.start(_frame, mean, _added(placed, executor), *_taken(shards, marks, executor))
     picked = _picked(shards, placed, frame, lost, section, executor)
     parts = list(zip(shards.shards, shards.vectors, placed, picked, strict=True))
     finished = [executor.start(_finish, frame, of, *part, returns=3) for of, part in zip(lost, parts, strict=True)]
@@ -88,7 +102,7 @@ def decide_all(blocks: Sequence[Ref], rows: int, protected: Ref, section: Curati
         for *part, start in zip(shards.shards, placed, shards.starts, strict=True)
     ]
     [summary] = executor.start(_summary, len(finished), *(measures for _, measures, _ in finished), *texts)
-    return Decided([table for table, *_ in finished], [counts for *_, counts in finished], summary)
+    return Decided([table for table, *_ in finished], [counts for *_, counts in finished], summary, shards.numbers, count)
 
 
 def _shards(blocks: Sequence[Ref], count: int, protected: Ref, section: Curation, executor: Executor) -> Shards:
@@ -96,8 +110,8 @@ def _shards(blocks: Sequence[Ref], count: int, protected: Ref, section: Curation
     split = [executor.start(_split, count, *bundle, returns=count) for bundle in bundles]
     made = [executor.start(_shard, section, protected, *(pieces[number] for pieces in split), returns=3) for number in range(count)]
     lengths = executor.fetch([length for *_, length in made])
-    kept = [(shard, vectors, length) for (shard, vectors, _), length in zip(made, lengths, strict=True) if length]
-    return Shards(*(list(column) for column in zip(*kept, strict=True))) if kept else Shards([], [], [])
+    kept = [(*mine[:2], length, number) for number, (mine, length) in enumerate(zip(made, lengths, strict=True)) if length]
+    return Shards(*(list(column) for column in zip(*kept, strict=True))) if kept else NO_SHARDS
 
 
 def _lost(shards: Shards, section: Curation, executor: Executor) -> list[Ref]:
@@ -118,11 +132,21 @@ def _picked(
     shards: Shards, placed: list[Ref], frame: Ref, lost: list[Ref], section: Curation, executor: Executor
 ) -> list[Ref]:  # fmt: skip
     """Return references to the mask of the picked rows of each shard."""
+    if not section.pick.limits:
+        return [executor.start(decide.stays, *both)[0] for both in zip(shards.shards, lost, strict=True)]
     parts = zip(shards.shards, shards.vectors, placed, lost, strict=True)
     prepared = [executor.start(_pickable, section, frame, *part, returns=3) for part in parts]
     vectors = [of_shard for *_, of_shard in prepared] if _looks_at_vectors(section) else []
     columns, masks = [columns for columns, *_ in prepared], [mask for _, mask, _ in prepared]
     return executor.start(_pick, section, vectors, len(columns), *columns, *masks, returns=len(columns))
+
+
+def _added(placed: Sequence[Ref], executor: Executor) -> Ref:
+    """Return a reference to what Frame needs of all shards; a task reads AT_ONCE, each with a matrix of a megabyte."""
+    [added] = executor.start(_add, None, *placed[:AT_ONCE])
+    for start in range(AT_ONCE, len(placed), AT_ONCE):
+        [added] = executor.start(_add, added, *placed[start : start + AT_ONCE])
+    return added
 
 
 def _taken(shards: Shards, numbers: Any, executor: Executor) -> list[Ref]:
@@ -135,8 +159,15 @@ def _split(shards: int, *blocks: pa.Table) -> Any:
     rows = pa.concat_tables([EMBEDDED.empty_table(), *(block.select(EMBEDDED.names) for block in blocks if block.num_rows)])
     if shards == 1:
         return rows
-    of_row = np.array([int(name[:8], 16) * shards >> 32 for name in rows["prompt_id"].to_pylist()], np.int64)
+    of_row = range_numbers(rows["prompt_id"], shards)
     return [rows.take(pa.array(np.flatnonzero(of_row == number))) for number in range(shards)]
+
+
+def range_numbers(prompt_ids: pa.ChunkedArray, count: int) -> np.ndarray:
+    """Return the number of the range of each prompt_id, a hash in hex, of which the first 32 bits are cut into `count` ranges."""
+    if count == 1:
+        return np.zeros(len(prompt_ids), np.int64)
+    return np.array([int(name[:8], 16) * count >> 32 for name in prompt_ids.to_pylist()], np.int64)
 
 
 def _shard(section: Curation, protected: pa.Table, *pieces: pa.Table) -> tuple[Shard, np.ndarray, int]:
@@ -187,13 +218,18 @@ def _train(count: int, seed: int, sample: np.ndarray, starts: list[int], *taken:
     return topics.train(vectors, count=count, seed=seed)
 
 
-def _frame(mean: np.ndarray, placed: list[Ref], *marks: np.ndarray) -> Frame:
-    """Return what all rows have in common; the scatter matrices of shards, a megabyte each, are read one at a time."""
-    sizes, scattered = Counter[int](), np.zeros((len(mean), len(mean)))
-    for ref in placed:
-        of_shard: Placed = get(ref)
+def _add(added: Added | None, *placed: Placed) -> Added:
+    sizes, scatter = added or (Counter[int](), np.zeros_like(placed[0].scatter))
+    sizes, scatter = sizes.copy(), scatter.copy()  # the argument is not this task's own
+    for of_shard in placed:
         sizes.update(dict(enumerate(np.bincount(of_shard.label).tolist())))
-        scattered += of_shard.scatter
+        scatter += of_shard.scatter
+    return sizes, scatter
+
+
+def _frame(mean: np.ndarray, added: Added, *marks: np.ndarray) -> Frame:
+    """Return what all rows have in common."""
+    sizes, scattered = added
     by_label = np.array([sizes[label] for label in range(max(sizes) + 1)])
     return Frame(topics.numbers_by_size(by_label), mean, topics.principal_axes(scattered), np.concatenate(marks))
 
@@ -215,7 +251,7 @@ def _pick(section: Curation, vectors: list[Ref], count: int, *parts: Any) -> Any
     tables, masks = parts[:count], parts[count:]
     rows, sizes = pa.concat_tables(tables), [len(table) for table in tables]
     is_picked = np.ones(len(rows), bool)
-    if section.pick.limits and len(rows):
+    if len(rows):
         # Where the order looks at no vector, there are as many as rows, without dimensions.
         of_rows = VectorShards(vectors, sizes) if vectors else np.empty((len(rows), 0), np.float32)
         is_picked = select(decide.eligible(rows, of_rows, section.pick), section.pick)

@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.distributed.in_process import get
-from engine.distributed.rows import Ref
 from engine.records.dataset import StageCounts
 
 STAGES = tuple(StageCounts.model_fields)
@@ -27,13 +25,11 @@ Coverage = Mapping[str, Mapping[str, StageCounts]]
 KEPT = {"dropped_by": "", "duplicate_of": "", "cluster": -1}  # of a kept row without embedding, which has no disposition
 
 
-def of_answers(answer_ids: pa.ChunkedArray, parts: Sequence[Ref]) -> pa.Table:
-    """Return DISPOSITION of those of `answer_ids` that have one, in any order; one of the `parts` at a time is in memory."""
-    wanted, found = answer_ids.combine_chunks(), [DISPOSITION.empty_table()]
-    for part in parts:
-        rows: pa.Table = get(part)
-        found.append(rows.filter(pc.is_in(rows["answer_id"], wanted)))
-    return pa.concat_tables(found).combine_chunks()
+def of_answers(answer_ids: pa.ChunkedArray, parts: Sequence[pa.Table]) -> pa.Table:
+    """Return DISPOSITION of those of `answer_ids` that have one in a table of `parts`, in any order."""
+    wanted = answer_ids.combine_chunks()
+    found = [rows.filter(pc.is_in(rows["answer_id"], wanted)) for rows in parts]
+    return pa.concat_tables([DISPOSITION.empty_table(), *found]).combine_chunks()
 
 
 def dropped_ids(dispositions: pa.Table) -> pa.Array:

@@ -33,6 +33,8 @@ ENTRY = pa.schema(  # about 750 bytes a row with 128 permutations, no text
         ("near_similarity", pa.float32()),
     ]
 )
+SIGNED = ("confidence", "agreement", "length", "text_key", "minhash", "duplicate_of", "similarity")
+SETTLED = pa.schema([field for field in ENTRY if field.name not in SIGNED])  # what is read once copies are found, about 250 bytes
 
 
 def entries(rows: pa.Table, index: NgramIndex, section: Curation) -> pa.Table:

@@ -8,11 +8,13 @@ from engine.contract.curation import Curation
 from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist
 from engine.curation import contrastive, prompt_answers, swaps
-from engine.curation.flow import LabelledCandidates, with_dispositions, with_refs
+from engine.curation.answers import LabelledCandidates
+from engine.curation.flow import with_dispositions, with_refs
 from engine.curation.pairs import pairs
 from engine.curation.repair import Repair, RepairSpec
 from engine.curation.represent import examples
 from engine.distributed import gather, stream
+from engine.distributed.in_process import executor
 from engine.distributed.rows import Ref, Rows
 from engine.rows import EXAMPLE, PREFERENCE
 from engine.storage.folder import Folder
@@ -24,7 +26,7 @@ class KeptRows(NamedTuple):
     """Which candidates are kept, how many, and their weights."""
 
     answers: LabelledCandidates
-    dispositions: list[Ref]  # dispositions.DISPOSITION, in parts
+    dispositions: list[Ref]  # of each block, see `flow.Decisions`
     rows: int
     weights: dict[str, float]  # value of the balanced stratum -> weight; {} without balance
 
@@ -51,8 +53,8 @@ def write_examples(
 
     `index` is that of the protected texts (`index_of`): no variant may resemble one.
     """
-    options = {"dispositions": kept.dispositions, "specialist": spec.specialist, "section": spec.section, "weights": kept.weights}
-    rows = stream.apply(kept.answers.scan(spec.pool), _examples, spec.pool, **options)
+    options = {"specialist": spec.specialist, "section": spec.section, "weights": kept.weights}
+    rows = kept.answers.scan(kept.dispositions, _examples, spec.pool, **options)
     rows = _with_swaps(rows, index, spec) if spec.section.swaps else rows
     variants = spec.section.swaps.per_example if spec.section.swaps else 0
     shards = 1 + kept.rows * (1 + variants) // ROWS_PER_SHARD
@@ -63,7 +65,7 @@ def write_examples(
 
 def answers_by_prompt(kept: KeptRows, index: Ref, spec: ExampleSpec) -> Rows:
     """Return prompt_answers.COLUMNS of every answer that is not contaminated, each prompt whole in one block."""
-    rows = stream.apply(kept.answers.scan(spec.pool), with_dispositions, spec.pool, dispositions=kept.dispositions)
+    rows = kept.answers.scan(kept.dispositions, with_dispositions, spec.pool)
     options = {"function": prompt_answers.drop_contaminated, "refs": [index], "section": spec.section}
     rows = stream.apply(rows, with_refs, spec.pool, **options)
     return rows.repartition(kept.answers.partitions, keys=["prompt_id"])
@@ -88,19 +90,22 @@ def contrastive_examples(answers: Rows, kept: KeptRows, spec: ExampleSpec, repai
 
 
 def _limited(examples: Rows, kept: KeptRows, spec: ExampleSpec) -> Rows:
-    """Return at most the allowed share of the examples, chosen by hash. One task holds 8 bytes an example, twice."""
+    """Return at most the allowed share of the examples, chosen by hash: the highest hash is looked for in a range of hashes."""
     examples, seed = examples.materialize(), spec.section.seed
     count = contrastive.max_contrastive(kept.rows, spec.section.contrastive_share)
     ranks = stream.apply(examples.select_columns(["example_id"]), contrastive.ranks, spec.pool, seed=seed)
-    highest = gather.run(contrastive.highest, (ranks.materialize(), contrastive.RANK), count=count)
+    tasks, blocks = executor(spec.pool), ranks.materialize().to_arrow_refs()
+    [last] = tasks.start(contrastive.last, count, *(tasks.start(contrastive.counted, block)[0] for block in blocks))
+    near = [tasks.start(contrastive.near, last, block)[0] for block in blocks]
+    [highest] = tasks.start(contrastive.highest, last, *near)
     return stream.apply(examples, with_refs, spec.pool, function=contrastive.up_to, refs=[highest], seed=seed)
 
 
 def _with_swaps(rows: Rows, index: Ref, spec: ExampleSpec) -> Rows:
-    """Return the examples and their variants. One task holds swaps.VALUE of all blocks."""
+    """Return the examples and their variants. A task holds swaps.VALUE of some blocks."""
     rows = rows.materialize()
     of_blocks = stream.apply(rows.select_columns(swaps.READ.names), swaps.values_of, spec.pool, specialist=spec.specialist)
-    values = gather.run(swaps.merged, (of_blocks.materialize(), swaps.VALUE))
+    values = gather.merge(swaps.merged, of_blocks.materialize().to_arrow_refs(), executor(spec.pool))
     options = {"specialist": spec.specialist, "section": spec.section}
     made = stream.apply(rows, with_refs, spec.pool, function=swaps.swapped, refs=[values], **options)
     filtering = {"function": prompt_answers.drop_contaminated_examples, "refs": [index], "section": spec.section}
@@ -108,7 +113,7 @@ def _with_swaps(rows: Rows, index: Ref, spec: ExampleSpec) -> Rows:
 
 
 def _examples(
-    rows: pa.Table, dispositions: list[Ref], specialist: Specialist, section: Curation, weights: dict[str, float]
+    rows: pa.Table, dispositions: pa.Table, specialist: Specialist, section: Curation, weights: dict[str, float]
 ) -> pa.Table:
     return examples(with_dispositions(rows, dispositions), specialist, section.pick, seed=section.seed, weights=weights)
 

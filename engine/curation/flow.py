@@ -1,7 +1,14 @@
-"""Curation on Ray, in parts: no task holds a text, a vector or an id of every row.
+"""Curation on Ray, in parts: no task holds a text, a vector, an id or a disposition of every row.
 
-Ids, keys, signatures and dispositions (120 bytes a row) travel between tasks, texts do not. Dispositions are in parts, one for each
-block of entries; what needs those of its own rows reads part by part (`dispositions.of_answers`).
+Ids, keys, signatures and dispositions (120 bytes a row) travel between tasks, texts do not. A task gets all that grows with rows as
+arguments, and of its own rows only:
+
+    settle    each block of entries, which has every prompt whole, gets the copies among its rows
+    embed     a task that reads a block of candidates gets the ids of those of its rows that are dropped
+    finish    entries meet by ranges of prompt_id, as the shards of `decide_flow` are cut, with the shards of that range
+    label     a task that reads a block of candidates gets the dispositions of that block (`answers.LabelledCandidates.by_block`)
+
+What tasks still fetch themselves is the same for all of them: the index of the protected texts, and the labels of persons.
 """
 
 from collections import Counter
@@ -16,64 +23,54 @@ from engine.contract.curation import Curation
 from engine.contract.profile import Pool
 from engine.contract.signals import SIGNALS
 from engine.curation import contamination, decide_flow, ngram_index, text_duplicates
+from engine.curation.answers import BLOCK, LabelledCandidates, with_block
 from engine.curation.dispositions import DISPOSITION, KEPT, Coverage, coverage, dropped_ids, follow, of_answers, total
 from engine.curation.embedder import CurationEmbedder
-from engine.curation.entries import ENTRY, READ, contamination_of
+from engine.curation.entries import ENTRY, READ, SETTLED, contamination_of
 from engine.curation.entries import entries as make_entries
-from engine.curation.labels import apply_labels
 from engine.curation.measure import values_of, weights_of
 from engine.curation.samples import BEST_FIRST, best
 from engine.dedup import flow as dedup
 from engine.dedup.embedder import AT_ONCE, TextEmbedder
-from engine.dedup.plan import MOST_GROUPS
+from engine.dedup.plan import MOST_PARTS, pieces
 from engine.distributed import gather, stream
+from engine.distributed.executor import Executor
 from engine.distributed.in_process import executor, get, put
 from engine.distributed.rows import Ref, Rows
 from engine.inference.weights import Weights
 from engine.records.dataset import DecisionMetrics
-from engine.records.record import Table
 from engine.rows import CANDIDATE, EMBEDDING, PICKED, add, grow
-from engine.storage.artifact import Artifact
 from engine.storage.folder import Folder
-from engine.storage.shards import iterate
 
-SCAN_ROWS = 20_000  # rows of a block
-PROMPTS_PER_PARTITION = 100_000
+ID_BYTES = 44  # of an answer_id, with the number of its block
 
 
 class Decisions(NamedTuple):
     """The dispositions of all rows, in the object store, and their metrics."""
 
-    dispositions: list[Ref]  # dispositions.DISPOSITION, in parts
+    dispositions: list[Ref]  # a part for each block of candidates, with its rows of dispositions.DISPOSITION
     metrics: DecisionMetrics
 
 
-class LabelledCandidates(NamedTuple):
-    """The table candidates, and the labels of persons."""
-
-    candidates: Artifact
-    labels: Ref | None = None  # labels.LABEL
-
-    def scan(self, pool: Pool, columns: list[str] | None = None) -> Rows:
-        """Return the rows with the labels applied."""
-        rows = stream.scan(self.candidates, "candidates", pool, rows=SCAN_ROWS, columns=columns)
-        return stream.apply(rows, with_refs, pool, function=apply_labels, refs=[self.labels]) if self.labels else rows
-
-    @property
-    def partitions(self) -> int:
-        """Number of partitions by prompt, for ops that need every prompt whole.
-
-        They are the blocks of the search for copies: beyond MOST_GROUPS (51 million rows) they grow, some 750 bytes a row, and the
-        task that signs one holds three times as much (`engine.dedup.plan.GROUP_BYTES`).
-        """
-        return max(1, min(MOST_GROUPS, self.candidates.table("candidates").rows // PROMPTS_PER_PARTITION))
-
-
 class Entries(NamedTuple):
-    """ENTRY of all candidates, in the object store: the same blocks for every step, since parts are matched by their place."""
+    """ENTRY of all candidates with BLOCK, in the object store; each block has its prompts whole."""
 
     blocks: list[Ref]
     rows: int
+
+
+class SettledBlock(NamedTuple):
+    """Rows of ENTRY, and what is dropped of them so far."""
+
+    entries: pa.Table  # SETTLED with BLOCK
+    dropped: pa.Table  # DISPOSITION
+
+
+class Settled(NamedTuple):
+    """References to SettledBlock of each block of entries, and how many bytes and dropped rows each has."""
+
+    blocks: list[Ref]
+    sizes: list[tuple[int, int]]
 
 
 class Encoder(NamedTuple):
@@ -88,14 +85,6 @@ class Encoder(NamedTuple):
         return stream.apply(rows, actor, self.pool, batch=AT_ONCE, folder=self.folder, device=device, **options)
 
 
-def protected_texts(prompts: Artifact, lists: Rows | None, pool: Pool) -> Rows:
-    """Return PROTECTED of the table holdout and of evaluation lists, which are read like sources."""
-    columns = ["prompt_id", "text", "reference"]
-    holdout = stream.scan(prompts, "holdout", pool, rows=SCAN_ROWS, columns=columns)
-    holdout = stream.apply(holdout, ngram_index.protected, pool, name=ngram_index.HOLDOUT)
-    return (holdout.union(stream.apply(lists, ngram_index.protected, pool)) if lists else holdout).materialize()
-
-
 def entries(
     answers: LabelledCandidates,
     index: Ref,
@@ -106,7 +95,7 @@ def entries(
     partitions: int | None = None,
 ) -> Entries:
     """Return ENTRY of all candidates, by `index_of`. Of the answers to a prompt those that are kept have no `dropped_by`."""
-    rows = stream.apply(answers.scan(pool, READ), with_refs, pool, function=make_entries, refs=[index], section=section)
+    rows = answers.scan(answers.numbers(), _entries, pool, READ, index=index, section=section)
     if encoder and section.answers and section.answers.similarity is not None:
         rows = encoder.embed(rows, TextEmbedder, text="answer")
     rows = rows.repartition(partitions or answers.partitions, keys=["prompt_id"])
@@ -114,23 +103,26 @@ def entries(
     return Entries(rows.to_arrow_refs(), rows.count())
 
 
-def resolve_text_duplicates(entries: Entries, section: Curation, pool: Pool, *, partitions: int | None = None) -> list[Ref]:
-    """Return references to DISPOSITION of the rows that are dropped so far, one for each block of `entries`."""
+def resolve_text_duplicates(entries: Entries, section: Curation, pool: Pool, *, partitions: int | None = None) -> Settled:
+    """Return what is dropped so far, block by block of `entries`, which are not needed any more."""
     tasks, blocks = executor(pool), entries.blocks
     plan = dedup.plan(entries.rows, section.minhash, BEST_FIRST, parts=partitions)
     compute = partial(text_duplicates.signed, section=section)
     signatures = dedup.compute_signatures(blocks, plan, tasks, compute=compute)
     copies = dedup.by_block(dedup.find_duplicates(signatures, plan, tasks), len(blocks), tasks)
-    return [tasks.start(_resolve_text_duplicates, section, block, *mine)[0] for block, mine in zip(blocks, copies, strict=True)]
+    parts = zip(blocks, copies, strict=True)
+    settled = [tasks.start(_resolve_text_duplicates, section, block, *mine, returns=2) for block, mine in parts]
+    return Settled([block for block, _ in settled], tasks.fetch([sizes for _, sizes in settled]))
 
 
-def embed(answers: LabelledCandidates, dropped: list[Ref], pool: Pool, *, section: Curation, encoder: Encoder) -> Rows:
+def embed(answers: LabelledCandidates, settled: Settled, pool: Pool, *, section: Curation, encoder: Encoder) -> Rows:
     """Return EMBEDDED of the rows that are not dropped. They are read on `pool`; each actor of the encoder loads the model once."""
     columns = [
         "answer_id", "prompt_id", "text", "task_unit", "layer", "difficulty", "scenario", "confidence", "agreement", "answer",
         "logprob", "tokens_out", *SIGNALS,
     ]  # fmt: skip
-    rows = stream.apply(answers.scan(pool, columns), _not_dropped, pool, dropped=dropped)
+    ids = ID_BYTES * sum(dropped for _, dropped in settled.sizes)
+    rows = answers.scan(answers.by_block(settled.blocks, ids, executor(pool), of=_dropped), _not_dropped, pool, columns)
     return encoder.embed(rows, CurationEmbedder, parts=tuple(section.decontaminate.similarity)).materialize()
 
 
@@ -140,7 +132,7 @@ def embed_protected(protected: Rows, encoder: Encoder) -> Rows:
 
 
 def decide_all(
-    entries: Entries, dropped: list[Ref], embedded: Rows | None, protected: Rows, section: Curation, pool: Pool
+    answers: LabelledCandidates, settled: Settled, embedded: Rows | None, protected: Rows, section: Curation, pool: Pool
 ) -> Decisions:  # fmt: skip
     """Return the dispositions of all rows, as in `decide_flow`. Tasks hold 2 KB a protected text if it is compared by embedding."""
     tasks, compares = executor(pool), bool(section.decontaminate.similarity)
@@ -148,24 +140,33 @@ def decide_all(
     blocks, rows = (embedded.to_arrow_refs(), embedded.count()) if embedded else ([], 0)
     nothing = put(ngram_index.PROTECTED.empty_table())
     decided = decide_flow.decide_all(blocks, rows, texts if compares else nothing, section, tasks)
-    parts = zip(entries.blocks, dropped, strict=True)
-    finished = [tasks.start(_finish, section, *part, decided.dispositions, returns=2) for part in parts]
-    counts = [of_block for _, of_block in finished]
+    parts = _by_range(settled, decided, tasks)
+    finished = [tasks.start(_finish, section, len(mine), *mine, *shards, returns=3) for mine, shards in parts]
+    tables, counts, sizes = ([of_range[number] for of_range in finished] for number in range(3))
     summary = ((), None) if decided.summary is None else decided.summary
     [metrics] = tasks.start(_metrics, section, texts, summary, len(counts), *counts, *decided.resemblance)
-    return Decisions([table for table, _ in finished], get(metrics))
+    return Decisions(answers.by_block(tables, sum(tasks.fetch(sizes)), tasks), get(metrics))
+
+
+def _by_range(settled: Settled, decided: decide_flow.Decided, tasks: Executor) -> list[tuple[list[Ref], list[Ref]]]:
+    """Return for each range of prompt_ids references to the pieces of SettledBlock there, and to the dispositions of shards there.
+
+    Without shards the ranges are the blocks as they are. There are at most as many ranges as blocks.
+    """
+    if not decided.dispositions:
+        return [([block], []) for block in settled.blocks]
+    total, most = sum(size for size, _ in settled.sizes), min(MOST_PARTS, len(settled.blocks))
+    count = pieces(total, len(settled.blocks), most=most)
+    if count == 1:
+        return [(settled.blocks, decided.dispositions)]
+    split = [tasks.start(_split, count, block, returns=count) for block in settled.blocks]
+    return [([of_block[number] for of_block in split], decided.in_range(number, count)) for number in range(count)]
 
 
 def write_picked(answers: LabelledCandidates, dispositions: list[Ref], pool: Pool, folder: Folder) -> stream.Written:
     """Write every candidate as PICKED, kept or dropped."""
-    rows = stream.apply(answers.scan(pool), with_dispositions, pool, dispositions=dispositions)
+    rows = answers.scan(dispositions, with_dispositions, pool)
     return stream.write(rows, stream.Target(folder, PICKED, label="dropped_by"), pool)
-
-
-def index_of(protected: Rows, prompts: Artifact, section: Curation) -> Ref:
-    """Return a reference to the n-gram index of PROTECTED, with the n-grams that most `prompts` share."""
-    tables = [(split, prompts.folder / name, prompts.record.tables.get(name)) for split, name in ngram_index.SPLITS.items()]
-    return gather.run(_index, (protected, ngram_index.PROTECTED), tables=tables, section=section)
 
 
 def write_embeddings(embedded: Rows, folder: Folder, pool: Pool) -> stream.Written:
@@ -173,22 +174,21 @@ def write_embeddings(embedded: Rows, folder: Folder, pool: Pool) -> stream.Writt
     return stream.write(embedded.select_columns(EMBEDDING.names), stream.Target(folder, EMBEDDING), pool)
 
 
-# References travel inside of lists, so that each task fetches their values once.
+def _entries(rows: pa.Table, number: pa.Table, index: Ref, section: Curation) -> pa.Table:
+    entries = make_entries(rows, get(index), section)
+    return entries.append_column(BLOCK, pa.repeat(number[BLOCK][0], len(entries)))
 
 
 def _best(entries: pa.Table, section: Curation) -> pa.Table:
-    return best(entries, section.answers).select(ENTRY.names)
+    return best(entries, section.answers).select([*ENTRY.names, BLOCK])
 
 
-def _index(texts: pa.Table, tables: list[tuple[str, Folder, Table | None]], section: Curation) -> ngram_index.NgramIndex:
-    pieces = {split: iterate(folder, table, ["text", "source", "task_unit"]) for split, folder, table in tables if table}
-    index = ngram_index.build_index(texts, section.decontaminate)
-    return ngram_index.with_shared(index, ngram_index.sample_prompts(pieces), section)
+def _dropped(block: SettledBlock) -> pa.Table:
+    return with_block(block.dropped.select(["answer_id"]), block.entries)
 
 
-def _not_dropped(rows: pa.Table, dropped: list[Ref]) -> pa.Table:
-    out = of_answers(rows["answer_id"], dropped)["answer_id"].combine_chunks()
-    rows = rows.filter(pc.invert(pc.is_in(rows["answer_id"], out)))
+def _not_dropped(rows: pa.Table, dropped: pa.Table) -> pa.Table:
+    rows = rows.filter(pc.invert(pc.is_in(rows["answer_id"], dropped["answer_id"].combine_chunks())))
     for name in ("confidence", "agreement"):
         rows = rows.set_column(rows.column_names.index(name), name, pc.fill_null(rows[name], -1.0))
     rows = rows.append_column("length", pc.cast(pc.utf8_length(rows["answer"]), pa.int64()))
@@ -197,8 +197,20 @@ def _not_dropped(rows: pa.Table, dropped: list[Ref]) -> pa.Table:
     return rows.sort_by("prompt_id")  # so that a batch holds the same texts for any order of the input
 
 
-def _resolve_text_duplicates(section: Curation, entries: pa.Table, *duplicates: pa.Table) -> pa.Table:
-    return text_duplicates.resolve(entries, duplicates, section)
+def _resolve_text_duplicates(
+    section: Curation, entries: pa.Table, *duplicates: pa.Table
+) -> tuple[SettledBlock, tuple[int, int]]:  # fmt: skip
+    settled, dropped = entries.select([*SETTLED.names, BLOCK]), text_duplicates.resolve(entries, duplicates, section)
+    return SettledBlock(settled, dropped), (settled.nbytes + dropped.nbytes, len(dropped))
+
+
+def _split(count: int, block: SettledBlock) -> list[SettledBlock]:
+    """Return the rows of a block in each of `count` ranges of prompt_id, two or more."""
+    entries, dropped = block
+    at = decide_flow.range_numbers(entries["prompt_id"], count)
+    at_dropped = at[pc.index_in(dropped["answer_id"], entries["answer_id"].combine_chunks()).to_numpy()]
+    masks = ((pa.array(at == number), pa.array(at_dropped == number)) for number in range(count))
+    return [SettledBlock(entries.filter(mine), dropped.filter(of_dropped)) for mine, of_dropped in masks]
 
 
 class BlockCounts(NamedTuple):
@@ -213,13 +225,18 @@ def _itself(table: pa.Table) -> pa.Table:
     return table
 
 
-def _finish(section: Curation, entries: pa.Table, dropped: pa.Table, decided: list[Ref]) -> tuple[pa.Table, BlockCounts]:
-    """Return DISPOSITION of a block of ENTRY, which has every prompt whole, and its counts."""
-    dispositions = follow(pa.concat_tables([dropped, of_answers(entries["answer_id"], decided)]))
+def _finish(section: Curation, count: int, *parts: Any) -> tuple[pa.Table, BlockCounts, int]:
+    """Return DISPOSITION with BLOCK of rows that have every prompt whole, their counts, and the bytes of the table.
+
+    `parts` are `count` SettledBlock, and then DISPOSITION of all shards that have a row of them.
+    """
+    entries, dropped = (pa.concat_tables(tables) for tables in zip(*parts[:count], strict=True))
+    dispositions = follow(pa.concat_tables([dropped, of_answers(entries["answer_id"], parts[count:])]))
     kept = entries.filter(pc.invert(pc.is_in(entries["answer_id"], dropped_ids(dispositions))))
     resemblance = contamination.counted(contamination_of(entries), kept["answer_id"].combine_chunks())
     values = values_of(kept, dispositions, section.pick.balance)
-    return dispositions, BlockCounts(coverage(entries, dispositions), values, resemblance)
+    table = with_block(dispositions, entries)
+    return table, BlockCounts(coverage(entries, dispositions), values, resemblance), table.nbytes
 
 
 def _metrics(section: Curation, protected: pa.Table, summary: tuple[Any, Any], count: int, *parts: Any) -> DecisionMetrics:
@@ -235,11 +252,14 @@ def _metrics(section: Curation, protected: pa.Table, summary: tuple[Any, Any], c
     )
 
 
-def with_dispositions(rows: pa.Table, dispositions: list[Ref]) -> pa.Table:
-    table = of_answers(rows["answer_id"], dispositions)
-    mine = table.take(pc.index_in(rows["answer_id"], table["answer_id"].combine_chunks()))
+def with_dispositions(rows: pa.Table, dispositions: pa.Table) -> pa.Table:
+    """Return PICKED of CANDIDATE rows; `dispositions` is DISPOSITION of those that have one."""
+    mine = dispositions.take(pc.index_in(rows["answer_id"], dispositions["answer_id"].combine_chunks()))
     columns = {name: pc.fill_null(mine[name], KEPT[name]) if name in KEPT else mine[name] for name in DISPOSITION.names[1:]}
     return add(rows.select(CANDIDATE.names), PICKED, columns)
+
+
+# References travel inside of lists, so that each task fetches their values once: they are the same for all tasks.
 
 
 def with_refs(rows: pa.Table, function: Callable[..., pa.Table], refs: list[Ref], **options: Any) -> pa.Table:

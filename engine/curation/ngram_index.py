@@ -5,7 +5,7 @@ closing line alone is no contamination.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -68,16 +68,11 @@ def protected(rows: pa.Table, name: str | None = None) -> pa.Table:
     return table.filter(pc.fill_null(pc.not_equal(table["text"], ""), False))
 
 
-def sample_prompts(tables: Mapping[str, Iterable[pa.Table]]) -> pa.Table:
-    """Return shared.SAMPLED of split -> PROMPT rows in pieces, of which one at a time is in memory; groups are as in `prompts`."""
-    sampled = SAMPLED.empty_table()
-    for split, pieces in tables.items():
-        for piece in pieces:
-            columns = {"key": pa.array(text_keys(piece["text"])), "text": piece["text"]}
-            for column in ("source", "task_unit"):
-                group = pc.binary_join_element_wise(split, column, pc.fill_null(piece[column], ""), " ")
-                sampled = merge([sampled, pa.table({"group": group, **columns}).cast(SAMPLED)])
-    return sampled
+def sample_prompts(rows: pa.Table, split: str) -> pa.Table:
+    """Return shared.SAMPLED of PROMPT rows of a `split`; groups are as in `prompts`."""
+    columns = {"key": pa.array(text_keys(rows["text"])), "text": rows["text"]}
+    groups = [pc.binary_join_element_wise(split, name, pc.fill_null(rows[name], ""), " ") for name in ("source", "task_unit")]
+    return merge([pa.table({"group": group, **columns}).cast(SAMPLED) for group in groups])
 
 
 def with_shared(index: NgramIndex, sampled: pa.Table, section: Curation) -> NgramIndex:

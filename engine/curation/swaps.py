@@ -7,7 +7,7 @@ value of that field in another example, or other digits of the same count. No mo
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
@@ -33,10 +33,10 @@ def values_of(examples: pa.Table, specialist: Specialist) -> pa.Table:
     return _first(found)
 
 
-def merged(values: pa.Table) -> pa.Table:
-    """Return VALUE of all examples, from that of each of their blocks."""
+def merged(values: Sequence[pa.Table]) -> pa.Table:
+    """Return VALUE of all examples, from that of parts of them."""
     found: dict[tuple[str, str], set[str]] = {}
-    for row in values.to_pylist():
+    for row in pa.concat_tables([VALUE.empty_table(), *values]).to_pylist():
         found.setdefault((row["task_unit"], row["field"]), set()).add(row["value"])
     return _first(found)
 

@@ -17,6 +17,7 @@ MOST_GROUPS = 512  # blocks that enter a search of a large corpus, see `groups`
 GROUP_BYTES = 450  # of a row in the task that signs a group, beside its minima: its argument, its copy and what it returns
 MINIMUM_BYTES = 13.7  # of each minimum there, and of its part of the band keys: with 128 permutations a row takes 2,200 in all
 WORTH_A_TASK = 50_000  # documents: fewer are done before another task has begun
+PIECE_BYTES = 200 << 10  # of what a task returns for each of many others: Ray keeps what is below 100 KB in the driver's own memory
 EDGES_IN_ONE_TASK = 50 << 20  # of connected components: about 100 bytes each
 
 
@@ -64,12 +65,17 @@ def plan(rows: int, matcher: Matcher, order: Order, *, parts: int | None = None,
     return Plan(matcher, order, key_parts, parts or node_parts, EDGES_IN_ONE_TASK)
 
 
-def groups(blocks: int) -> list[slice]:
-    """Return at most MOST_GROUPS ranges of neighbouring blocks that enter a search as one.
+def groups(blocks: int, *, most: int = MOST_GROUPS) -> list[slice]:
+    """Return at most `most` ranges of neighbouring blocks that enter a search as one.
 
     What travels is a piece for each block and each part, and the parts grow with rows: with as many blocks as rows allow, the
     pieces would grow with the square of rows; with a fixed number of groups they grow with rows.
     """
-    count = min(blocks, MOST_GROUPS)
+    count = min(blocks, most)
     cuts = [blocks * number // count for number in range(count + 1)] if count else []
     return [slice(start, stop) for start, stop in pairwise(cuts)]
+
+
+def pieces(total: int, tables: int, *, most: int) -> int:
+    """Return into how many pieces each of `tables` tables is cut, `total` bytes in all: at most `most`, of PIECE_BYTES or more."""
+    return max(1, min(most, total // (max(1, tables) * PIECE_BYTES)))

@@ -33,9 +33,7 @@ class Blocks:
     @classmethod
     def from_items(cls, pool: ThreadPool, items: Sequence[Row], blocks: int) -> "Blocks":
         """Return `items` in `blocks` blocks, cut as Ray cuts them."""
-        sizes = [len(items) // blocks + (number < len(items) % blocks) for number in range(blocks)]
-        cuts = pairwise(accumulate(sizes, initial=0))
-        return cls(pool, [partial(pa.Table.from_pylist, list(items[start:stop])) for start, stop in cuts])
+        return cls(pool, [partial(pa.Table.from_pylist, mine) for mine in cut(items, blocks)])
 
     def apply(self, op: Callable[..., Any] | type, batch: int | None, arguments: dict[str, Any]) -> "Blocks":
         """Return what `op` makes of each block, or a class, constructed once, of batches of `batch` rows over the blocks."""
@@ -83,6 +81,12 @@ class Blocks:
         numbers = whole[key].combine_chunks().dictionary_encode(null_encoding="encode").indices
         block = numbers.to_numpy(zero_copy_only=False) % blocks
         return Blocks(self.pool, [partial(whole.filter, pa.array(block == number)) for number in range(blocks)])
+
+
+def cut(items: Sequence[Row], blocks: int) -> list[list[Row]]:
+    """Return `items` in `blocks` lists, cut as Ray cuts them."""
+    sizes = [len(items) // blocks + (number < len(items) % blocks) for number in range(blocks)]
+    return [list(items[start:stop]) for start, stop in pairwise(accumulate(sizes, initial=0))]
 
 
 class _Actor:

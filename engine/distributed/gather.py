@@ -3,13 +3,15 @@
 The task holds all its rows in memory, so each caller documents how many bytes a row takes.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
 
+from engine.distributed.executor import Executor
 from engine.distributed.in_process import threads
-from engine.distributed.rows import Rows
+from engine.distributed.rows import Ref, Rows
 
 GatherInput = tuple[Rows | None, pa.Schema]
 """Rows and the columns of them that the function reads; None stands for no rows."""
@@ -30,6 +32,21 @@ def run(op: Callable[..., Any], *inputs: GatherInput, returns: int = 1, **option
 
     task: Any = ray.remote(num_cpus=1, num_returns=returns)(_run)
     return task.remote(*arguments)
+
+
+def merge(op: Callable[..., pa.Table], refs: Sequence[Ref], executor: Executor) -> Ref:
+    """Return a reference to `op` of the tables of all `refs`, which is that of its results for groups of them.
+
+    A task reads the square root of their number. A block of Ray's without rows, which may lack the columns, is left out.
+    """
+    size = max(1, math.isqrt(len(refs)))
+    parts = [executor.start(_of_rows, op, *refs[start : start + size])[0] for start in range(0, len(refs), size)]
+    [whole] = executor.start(_of_rows, op, *parts)
+    return whole
+
+
+def _of_rows(op: Callable[..., pa.Table], *tables: pa.Table) -> pa.Table:
+    return op([table for table in tables if table.num_rows])
 
 
 def _run(op: Callable[..., Any], shapes: Sequence[tuple[pa.Schema, int]], names: Sequence[str], *values: Any) -> Any:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from engine.columns import documented
 from engine.contract.profile import Pool
 from engine.distributed import metrics
-from engine.distributed.blocks import Blocks
+from engine.distributed.blocks import Blocks, cut
 from engine.distributed.in_process import threads
 from engine.distributed.rows import Ref, Rows
 from engine.records.record import Shard, Table
@@ -87,8 +87,24 @@ def scan(artifact: Artifact, name: str, pool: Pool, *, rows: int, columns: Seque
         ValueError: the table has no shards.
     """
     shards = artifact.table(name).shards
-    blocks = max(1, min(len(shards), sum(shard.rows for shard in shards) // rows))
+    blocks = _blocks(shards, rows)
     return _read(artifact, name, pool, [(shard, 0, shard.rows) for shard in shards], blocks=blocks, columns=columns)
+
+
+def slices(artifact: Artifact, name: str, *, rows: int) -> list[list[Row]]:
+    """Return what each block of `scan` reads, for tasks that `load` it together with something else of that block."""
+    shards = artifact.table(name).shards
+    items = _slices(artifact.table(name), [(shard, 0, shard.rows) for shard in shards])
+    return cut(items, _blocks(shards, rows))
+
+
+def load(slices: Sequence[Row], folder: Folder, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return the rows of `slices` of the table in `folder`; only `columns` if given."""
+    pieces = []
+    for row in slices:
+        shard = read_shard(folder, Shard(row["shard"], 0, 0, ""), columns, version=row["version"])
+        pieces.append(shard.slice(row["start"], row["rows"]))
+    return pa.concat_tables(pieces)
 
 
 def of(tables: Sequence[pa.Table]) -> Rows:
@@ -102,8 +118,9 @@ def of(tables: Sequence[pa.Table]) -> Rows:
     return rows
 
 
-def of_refs(refs: Sequence[Ref]) -> Rows:
-    """Return rows with a block for each of `refs`, references to tables, which are held as long as the rows.
+def of_refs(refs: Sequence[Ref], *, whole: bool = False) -> Rows:
+    """Return rows with a block for each of `refs`, references to tables, which are held as long as the rows. If `whole`, what a
+    function returns for a block stays one block.
 
     On Ray their tasks have ended when it returns: a small task for each block, with Ray's default of one CPU, reads its metadata.
     """
@@ -111,7 +128,10 @@ def of_refs(refs: Sequence[Ref]) -> Rows:
         return Blocks(found, [ref.result for ref in refs])
     import ray.data
 
-    return ray.data.from_arrow_refs(list(refs))
+    rows = ray.data.from_arrow_refs(list(refs))
+    if whole:
+        rows.context.target_max_block_size = None
+    return rows
 
 
 def apply(
@@ -171,21 +191,24 @@ def _read(
     """Stream `slices` (shard, first row, number of rows) in `blocks` blocks."""
     if not slices:
         raise ValueError(f"{artifact.folder / name} has no rows")
-    version = artifact.table(name).schema_version
-    items = [{"shard": shard.path, "version": version, "start": start, "rows": rows} for shard, start, rows in slices]
     arguments = {"folder": artifact.folder / name, "columns": list(columns) if columns else None}
-    rows = from_items(items, blocks)
+    rows = from_items(_slices(artifact.table(name), slices), blocks)
     if not isinstance(rows, Blocks):  # else Ray cuts what a function returns at 128 MiB, perhaps in the midst of a prompt's answers
         rows.context.target_max_block_size = None
     return apply(rows, _load, pool, **arguments)
 
 
+def _blocks(shards: Sequence[Shard], rows: int) -> int:
+    return max(1, min(len(shards), sum(shard.rows for shard in shards) // rows))
+
+
+def _slices(table: Table, slices: Sequence[tuple[Shard, int, int]]) -> list[Row]:
+    version = table.schema_version
+    return [{"shard": shard.path, "version": version, "start": start, "rows": rows} for shard, start, rows in slices]
+
+
 def _load(slices: pa.Table, folder: Folder, columns: list[str] | None) -> pa.Table:
-    pieces = []
-    for row in slices.to_pylist():
-        shard = read_shard(folder, Shard(row["shard"], 0, 0, ""), columns, version=row["version"])
-        pieces.append(shard.slice(row["start"], row["rows"]))
-    return pa.concat_tables(pieces)
+    return load(slices.to_pylist(), folder, columns)
 
 
 _MANIFEST = pa.schema(

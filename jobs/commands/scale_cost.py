@@ -6,7 +6,7 @@ from typing import NamedTuple
 from engine.contract.contract import Contract
 from engine.contract.profile import Profile
 from engine.contract.prompts import Copies
-from engine.curation.flow import PROMPTS_PER_PARTITION
+from engine.curation.answers import PROMPTS_PER_PARTITION
 from engine.records.scale import Figure, Line, ScaleModel
 from engine.report.labels import brief
 from jobs.commands import dedup_count

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from engine.contract.profile import Pool
-from engine.curation.flow import PROMPTS_PER_PARTITION
+from engine.curation.answers import PROMPTS_PER_PARTITION
 from engine.records.scale import Line, StageModel, StageUse
 
 SUMS = ("cpu_seconds", "shuffled_bytes", "spilled_bytes", "storage_bytes", "objects", "references", "files", "list_calls")

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-from engine.curation import example_flow, flow
+from engine.curation import example_flow, flow, index_flow
+from engine.curation.answers import SCAN_ROWS, LabelledCandidates
 from engine.distributed import in_process
 from engine.errors import InputError
 from engine.inference import spending
@@ -30,20 +31,22 @@ def _run(context: JobContext) -> RowCounts:
     section, pool = context.contract.curation, context.profile.cpu
     candidates, prompts = context.artifact("candidates"), context.artifact("prompts")
     labelled = labels.table(context)
-    answers = flow.LabelledCandidates(candidates, in_process.put(labelled) if labelled.num_rows else None)
+    answers = LabelledCandidates(candidates, in_process.put(labelled) if labelled.num_rows else None)
     encoder = None
     if section.semantic:
         encoder = flow.Encoder(found(context, section.semantic.model), context.profile.embedder)
-    protected = flow.protected_texts(prompts, evaluation_lists.rows(context), pool)
-    index = flow.index_of(protected, prompts, section)
+    protected = index_flow.protected_texts(prompts, evaluation_lists.rows(context), pool)
+    index = index_flow.index_of(protected, prompts, section, pool)
     entries = flow.entries(answers, index, section, pool, encoder=encoder)
-    dropped = flow.resolve_text_duplicates(entries, section, pool)
+    settled = flow.resolve_text_duplicates(entries, section, pool)
+    del entries  # signatures are most of what is held for each row
     embedded = None
     if encoder:
-        embedded = flow.embed(answers, dropped, pool, section=section, encoder=encoder)
+        embedded = flow.embed(answers, settled, pool, section=section, encoder=encoder)
         context.writer.tables["embeddings"] = flow.write_embeddings(embedded, context.writer.folder / "embeddings", pool).table
         protected = flow.embed_protected(protected, encoder) if section.decontaminate.similarity else protected
-    decisions = flow.decide_all(entries, dropped, embedded, protected, section, pool)
+    decisions = flow.decide_all(answers, settled, embedded, protected, section, pool)
+    del settled, embedded  # nor is this read again
     picked = flow.write_picked(answers, decisions.dispositions, pool, context.writer.folder / "picked")
     num_picked = picked.labels.get("", 0)
     if not num_picked:
@@ -86,7 +89,7 @@ def is_in_process(context: JobContext) -> bool:
         return False
     rows = context.artifact("candidates").table("candidates").rows
     gpus = section.semantic is not None and context.profile.embedder.gpus > 0
-    return in_process.is_in_process(context.profile, rows * BYTES_PER_ROW, gpus=gpus, small=rows <= flow.SCAN_ROWS)
+    return in_process.is_in_process(context.profile, rows * BYTES_PER_ROW, gpus=gpus, small=rows <= SCAN_ROWS)
 
 
 def _kinds(pieces: Iterable[pa.Table]) -> dict[str, int]:

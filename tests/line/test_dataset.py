@@ -9,7 +9,9 @@ import pytest
 from data_world import candidate_rows, context, contract, mails, prompt_row, put_inputs, run, write_jsonl
 
 from engine.contract.profile import Pool
-from engine.curation import flow
+from engine.curation import answers, decide_flow, flow, index_flow
+from engine.curation.answers import LabelledCandidates
+from engine.dedup import plan
 from engine.distributed import in_process
 from engine.errors import InputError
 from engine.rows import DROPPED_BY, EMBEDDING, EXAMPLE, PICKED, PREFERENCE, content_id
@@ -134,7 +136,10 @@ def test_dataset_with_several_answers_embedding_thresholds_and_quotas(models, tm
     assert sum(weights) == pytest.approx(len(weights), rel=1e-5) and len(set(weights)) > 1
 
 
-def test_dataset_is_the_same_for_shuffled_candidates_in_many_shards(made, models, tmp_path):
+def test_dataset_is_the_same_for_shuffled_candidates_in_many_shards(made, models, tmp_path, monkeypatch):
+    for module, name, size in ((answers, "SCAN_ROWS", 20), (answers, "PROMPTS_PER_PARTITION", 30), (plan, "PIECE_BYTES", 999)):
+        monkeypatch.setattr(module, name, size)  # entries in three blocks and ranges, candidates in five blocks and groups of these
+    monkeypatch.setattr(decide_flow, "SHARD_ROWS", 10)
     rows = candidate_rows(COPIES + TEXTS)
     random.Random(3).shuffle(rows)
     put_all(tmp_path, rows, HOLDOUT[::-1], shard_rows=9)
@@ -150,13 +155,13 @@ def test_dataset_copies_do_not_depend_on_the_number_of_partitions(executor, tmp_
     section = contract(curation=SECTION).curation
     made = context(tmp_path, "dataset", contract(curation=SECTION))
     with in_process.flows(executor == "threads", Pool()):
-        protected, found = flow.protected_texts(made.artifact("prompts"), None, Pool()), []
-        index = flow.index_of(protected, made.artifact("prompts"), section)
+        protected, found = index_flow.protected_texts(made.artifact("prompts"), None, Pool()), []
+        index = index_flow.index_of(protected, made.artifact("prompts"), section, Pool())
         for count in (1, 3):
-            entries = flow.entries(flow.LabelledCandidates(made.artifact("candidates")), index, section, Pool(), partitions=count)
-            parts = in_process.get(flow.resolve_text_duplicates(entries, section, Pool(), partitions=count))
+            entries = flow.entries(LabelledCandidates(made.artifact("candidates")), index, section, Pool(), partitions=count)
+            parts = in_process.get(flow.resolve_text_duplicates(entries, section, Pool(), partitions=count).blocks)
             assert len(parts) == count
-            found.append(pa.concat_tables(parts).sort_by("answer_id"))
+            found.append(pa.concat_tables(part.dropped for part in parts).sort_by("answer_id"))
     assert found[0].num_rows > 50 and found[0].equals(found[1])
 
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from engine.contract.curation import Curation
-from engine.curation.contrastive import contrastive_examples, highest, max_contrastive, ranks, up_to
+from engine.curation import contrastive as module
+from engine.curation.contrastive import contrastive_examples, counted, highest, last, max_contrastive, near, ranks, up_to
 from engine.curation.labels import LABEL, apply_labels, corrected_id
 from engine.curation.ngram_index import PROTECTED, build_index
 from engine.curation.pairs import pairs, summary
@@ -170,15 +171,30 @@ def test_contrastive_examples_are_never_more_than_its_share(examples, share):
     assert (count + 1) > share * (examples + count + 1) - 1e-6  # and no smaller than it must be
 
 
+def highest_rank(blocks, count):
+    """Return the highest rank of the `count` examples of `blocks` with the lowest ones."""
+    ranked = [ranks(block, 0) for block in blocks]
+    found = last(count, *map(counted, ranked))
+    return highest(found, *(near(found, mine) for mine in ranked))
+
+
+@pytest.mark.parametrize("bits", [2, 12])
+def test_highest_rank_is_that_of_all_sorted_whatever_ranges_are_counted(bits, monkeypatch):
+    monkeypatch.setattr(module, "RANGE_BITS", bits)
+    blocks = [pa.table({"example_id": [f"{n}-{part}" for n in range(size)]}) for part, size in enumerate((40, 0, 1, 60))]
+    every = sorted(rank for block in blocks for rank in ranks(block, 0)["rank"].to_pylist())
+    assert [highest_rank(blocks, count) for count in range(104)] == [-1, *every, *every[-1:] * 2]
+
+
 def test_chosen_examples_are_the_same_in_any_order_and_those_of_earlier_builds():
     ids = [f"{n:x}-ask" for n in range(50)]
     blocks = [pa.table({"example_id": some}) for some in (ids[:20], ids[20:])]
-    rank = highest(pa.concat_tables([ranks(block, 0) for block in blocks]), 7)
+    rank = highest_rank(blocks, 7)
     chosen = [name for block in blocks for name in up_to(block, rank, 0)["example_id"].to_pylist()]
     assert chosen == sorted(sorted(ids, key=lambda name: content_id("boundary", 0, name))[:7], key=ids.index)
-    assert up_to(blocks[0], highest(ranks(blocks[0], 0), 1), 0).num_rows == 1 and "1b-ask" in chosen
-    assert up_to(blocks[0], highest(ranks(blocks[0], 0), 99), 0).equals(blocks[0])
-    assert not up_to(blocks[0], highest(ranks(blocks[0], 0), 0), 0).num_rows
+    assert up_to(blocks[0], highest_rank(blocks[:1], 1), 0).num_rows == 1 and "1b-ask" in chosen
+    assert up_to(blocks[0], highest_rank(blocks[:1], 99), 0).equals(blocks[0])
+    assert not up_to(blocks[0], highest_rank(blocks[:1], 0), 0).num_rows
 
 
 def labelled(*labels):

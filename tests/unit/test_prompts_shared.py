@@ -102,7 +102,7 @@ def test_dataset_ignores_the_instruction_for_copies_and_contamination():
     held = pa.table({"prompt_id": ["h0", "h1"], "text": [f"{INSTRUCTION} {own(99)}", texts[5] + " please"]})
     section = Curation()
     index = build_index(protected(held, "holdout"), section.decontaminate)
-    aware = with_shared(index, sample_prompts({"train": [pa.Table.from_pylist(rows, schema=PROMPT)]}), section)
+    aware = with_shared(index, sample_prompts(pa.Table.from_pylist(rows, schema=PROMPT), "train"), section)
     names = {"task_unit": "u", "layer": "core", "difficulty": "easy", "pool": "train", "confidence": 1.0, "agreement": 1.0}
     answers = [names | {"answer_id": f"a{n}", "prompt_id": f"p{n}", "text": text, "answer": "x"} for n, text in enumerate(texts)]
     before, after = (entries(pa.Table.from_pylist(answers), one, section) for one in (index, aware))

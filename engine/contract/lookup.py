@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pydantic.fields import FieldInfo
 
-from engine.contract.base import NonEmpty, Section
+from engine.contract.base import Section
 from engine.contract.contract import Contract
 from engine.contract.keys import sections
 from engine.contract.profile import Profile
@@ -23,7 +23,7 @@ NEAREST = 5
 class Key(NamedTuple):
     """A key and where it is used."""
 
-    path: NonEmpty
+    path: str
     """From the root, such as `judges.checks.N (type: numeric).max`: `N` is an item of a list, `KEY` one of a mapping."""
     section: type[Section]
     name: str

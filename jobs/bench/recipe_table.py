@@ -140,7 +140,7 @@ def results(measured: Sequence[Measured], teacher: Array | None, draws: Draws) -
     found = []
     for each in measured:
         base = None if each.contract == measured[0].contract else first.get(each.student)
-        ways = {way: decoded(each, base, way, teacher=teacher, draws=draws) for way in WAYS}
+        ways: dict[Way, Decoded] = {way: decoded(each, base, way, teacher=teacher, draws=draws) for way in WAYS}
         found.append(
             StudentResult(
                 contract=each.contract,

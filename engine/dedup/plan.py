@@ -65,13 +65,13 @@ def plan(rows: int, matcher: Matcher, order: Order, *, parts: int | None = None,
     return Plan(matcher, order, key_parts, parts or node_parts, EDGES_IN_ONE_TASK)
 
 
-def groups(blocks: int, *, most: int = MOST_GROUPS) -> list[slice]:
-    """Return at most `most` ranges of neighbouring blocks that enter a search as one.
+def groups(blocks: int, *, most: int | None = None) -> list[slice]:
+    """Return at most `most` (MOST_GROUPS) ranges of neighbouring blocks that enter a search as one.
 
     What travels is a piece for each block and each part, and the parts grow with rows: with as many blocks as rows allow, the
     pieces would grow with the square of rows; with a fixed number of groups they grow with rows.
     """
-    count = min(blocks, most)
+    count = min(blocks, most or MOST_GROUPS)
     cuts = [blocks * number // count for number in range(count + 1)] if count else []
     return [slice(start, stop) for start, stop in pairwise(cuts)]
 

@@ -137,7 +137,7 @@ def _dialect(schema: Schema) -> Any:
 
 
 def _foreign(value: Any, path: str) -> Iterator[str]:
-    """Yield each value that JSON does not have: YAML reads dates, `.nan`, and keys such as `on` or 1."""
+    """Yield each value that JSON does not have: YAML reads `.nan`, keys such as 1, and what has a tag."""
     if isinstance(value, Mapping):
         for key, child in value.items():
             if isinstance(key, str):
@@ -236,7 +236,7 @@ def _impossible_values(root: Schema, path: str, schema: Mapping[str, Any]) -> It
         key = "enum" if "enum" in schema else "const"
         found = json.dumps(schema[key])[:80]
         rest = f"fits the rest of this schema (type {schema['type']})" if "type" in schema else "fits the rest of this schema"
-        yield f"{path}.{key}: nothing of {found} {rest}; YAML reads yes, no and numbers as such unless they are quoted"
+        yield f"{path}.{key}: nothing of {found} {rest}; true, false and numbers are text only if quoted, yes and no are text"
 
 
 def fitting_values(root: Schema, schema: Mapping[str, Any]) -> list[Any] | None:

@@ -34,9 +34,8 @@ class Capture(Section):
     @field_validator("teachers", mode="before")
     @classmethod
     def a_list_weighs_equally(cls, value: Any) -> Any:
-        odd = [value] if isinstance(value, str) else value if isinstance(value, list | tuple) else []
-        if odd := [name for name in odd if name is value or not isinstance(name, str)]:
-            raise ValueError(f"found {odd[0]!r:.80}, expected a list of names of teachers, or a mapping of names to weights")
+        if isinstance(value, str) or (isinstance(value, list | tuple) and not all(isinstance(name, str) for name in value)):
+            raise ValueError(f"found {value!r:.80}, expected a list of names of teachers, or a mapping of names to weights")
         if isinstance(value, list | tuple):
             if len(set(value)) < len(value):
                 raise ValueError(f"names must differ, found {list(value)}")

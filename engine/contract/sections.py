@@ -137,7 +137,9 @@ def _written(loc: Sequence[int | str], raw: Any, *, is_missing: bool) -> Iterato
     """Yield the parts of a problem's place as they are written in `raw`: pydantic puts tags of unions and `[key]` between them."""
     for number, part in enumerate(loc, 1):
         known = {str(key): value for key, value in (raw.items() if isinstance(raw, dict) else enumerate(raw or ()))}
-        if str(part) in known or (not known and part != "[key]") or (is_missing and number == len(loc)):
+        is_tag = isinstance(raw, dict) and raw.get("type") == part
+        is_named = number == len(loc) and (is_missing or (str(part).isidentifier() and str(part).islower() and not is_tag))
+        if str(part) in known or (not known and part != "[key]") or is_named:
             yield str(part)
             raw = known.get(str(part))
             raw = raw if isinstance(raw, dict | list) else None

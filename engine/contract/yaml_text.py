@@ -17,15 +17,15 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 PLAIN = {
     "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    "int": (r"[-+]?0b[0-1_]+|[-+]?0[0-7_]+|[-+]?(?:0|[1-9][0-9_]*)|[-+]?0x[0-9a-fA-F_]+", "-+0123456789"),
+    "int": (r"[-+]?0b[0-1_]+|[-+]?0[0-9_]+|[-+]?(?:0|[1-9][0-9_]*)|[-+]?0x[0-9a-fA-F_]+", "-+0123456789"),
     "float": (
-        r"[-+]?(?:[0-9][0-9_]*)\.[0-9_]*(?:[eE][-+][0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?|[-+]?\.(?:inf|Inf|INF)"
+        r"[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+|[-+]?[0-9][0-9_]*\.[0-9_]*|[-+]?\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)"
         r"|\.(?:nan|NaN|NAN)",
         "-+0123456789.",
     ),
 }
 """Type -> plain scalars that are of it, and with what they begin. Others than null and `<<` are text."""
-OCTAL = re.compile(r"[-+]?0[0-7_]+")
+ZEROS = re.compile(r"[-+]?0[0-9_]+")
 PREFIX = "tag:yaml.org,2002:"
 
 Include = Callable[[str], Any]
@@ -74,7 +74,7 @@ class Loader(yaml.SafeLoader):
 
 
 def _whole_number(loader: Any, node: Any) -> int:
-    if OCTAL.fullmatch(node.value):
+    if ZEROS.fullmatch(node.value):
         found = f"found {node.value}: a leading zero makes a number octal for some readers; leave it out, or quote what is text"
         raise ConstructorError(None, None, found, node.start_mark)
     return loader.construct_yaml_int(node)

@@ -116,7 +116,7 @@ def _labelled(part: pa.Table, reading: Reading, function: Callable[..., pa.Table
 
 def _by_group(firsts: list[int], of: Callable[[Any], pa.Table] | None, table: Any) -> Any:
     """Return the rows of each group of blocks, which begin with the blocks `firsts`."""
-    return returned(_cut(of(table) if of else table, [*firsts[1:]]))
+    return returned(_cut(of(table) if of else table, firsts[1:]))
 
 
 def _by_block(first: int, slices: list[list[Row]], *pieces: pa.Table) -> Any:

@@ -165,8 +165,6 @@ def _split(shards: int, *blocks: pa.Table) -> Any:
 
 def range_numbers(prompt_ids: pa.ChunkedArray, count: int) -> np.ndarray:
     """Return the number of the range of each prompt_id, a hash in hex, of which the first 32 bits are cut into `count` ranges."""
-    if count == 1:
-        return np.zeros(len(prompt_ids), np.int64)
     return np.array([int(name[:8], 16) * count >> 32 for name in prompt_ids.to_pylist()], np.int64)
 
 

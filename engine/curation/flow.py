@@ -8,7 +8,8 @@ arguments, and of its own rows only:
     finish    entries meet by ranges of prompt_id, as the shards of `decide_flow` are cut, with the shards of that range
     label     a task that reads a block of candidates gets the dispositions of that block (`answers.LabelledCandidates.by_block`)
 
-What tasks still fetch themselves is the same for all of them: the index of the protected texts, and the labels of persons.
+What tasks still fetch themselves is the same for all of them: the index of the protected texts, the labels of persons, values of
+`swaps`, and the rank up to which contrastive examples are kept.
 """
 
 from collections import Counter
@@ -259,10 +260,8 @@ def with_dispositions(rows: pa.Table, dispositions: pa.Table) -> pa.Table:
     return add(rows.select(CANDIDATE.names), PICKED, columns)
 
 
-# References travel inside of lists, so that each task fetches their values once: they are the same for all tasks.
-
-
 def with_refs(rows: pa.Table, function: Callable[..., pa.Table], refs: list[Ref], **options: Any) -> pa.Table:
+    """Call `function` with what `refs` refer to, which is the same for all tasks: each fetches it once, as it travels in a list."""
     return function(rows, *map(get, refs), **options)
 
 

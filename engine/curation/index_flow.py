@@ -5,13 +5,12 @@ import pyarrow as pa
 from engine.contract.curation import Curation
 from engine.contract.profile import Pool
 from engine.curation import ngram_index
+from engine.curation.answers import SCAN_ROWS
 from engine.dedup.shared import merge
 from engine.distributed import gather, stream
 from engine.distributed.in_process import executor
 from engine.distributed.rows import Ref, Rows
 from engine.storage.artifact import Artifact
-
-SCAN_ROWS = 20_000  # rows of a block
 
 
 def protected_texts(prompts: Artifact, lists: Rows | None, pool: Pool) -> Rows:

@@ -92,8 +92,14 @@ def scan(artifact: Artifact, name: str, pool: Pool, *, rows: int, columns: Seque
 
 
 def slices(artifact: Artifact, name: str, *, rows: int) -> list[list[Row]]:
-    """Return what each block of `scan` reads, for tasks that `load` it together with something else of that block."""
+    """Return what each block of `scan` reads, for tasks that `load` it together with something else of that block.
+
+    Raises:
+        ValueError: the table has no shards.
+    """
     shards = artifact.table(name).shards
+    if not shards:
+        raise ValueError(f"{artifact.folder / name} has no rows")
     items = _slices(artifact.table(name), [(shard, 0, shard.rows) for shard in shards])
     return cut(items, _blocks(shards, rows))
 

@@ -61,10 +61,10 @@ def decodable(schema: JsonSchema) -> Decodable:
 
 
 def decoding_identity(model: Model, schema: JsonSchema | None) -> list[str]:
-    """Return what of the decoding schema identifies an answer, besides `schema` itself: nothing where `schema` was always decoded.
+    """Return what of the decoding schema identifies an answer, besides `schema` itself.
 
-    Where vLLM refused every request with `schema`, ledgers hold these refusals under the key without it; those of llama.cpp hold
-    answers of a grammar that forced a space behind each comma and colon.
+    With vLLM nothing where `schema` was always decoded. Where it refused every request with `schema`, ledgers hold these refusals
+    under the key without it; those of llama.cpp hold answers of a grammar that forced a space behind each comma and colon.
     """
     if model.type not in ("vllm", "llama_cpp") or schema is None:
         return []

@@ -13,6 +13,7 @@ from engine.errors import ModelError
 from engine.inference.identity import version_in
 
 PACKAGE = "llama-cpp-python"
+NEEDED = (PACKAGE, "diskcache")  # which it imports, and this environment need not have
 SCRIPT = Path(__file__).with_name("llama_cpp_process.py")
 
 
@@ -28,9 +29,8 @@ class LlamaCppChild:
     """
 
     def __init__(self, file: Path, model: LlamaCppModel, *, threads: int) -> None:
-        if version_in(PACKAGE, model.packages) is None:
-            where = f"neither in {model.packages} nor in this environment" if model.packages else "not in this environment"
-            raise ModelError(f"{file}: is read by {PACKAGE}, which is {where}. {install(model.packages)}")
+        if problem := missing(model.packages):
+            raise ModelError(f"{file}: {problem}")
         self.packages = model.packages or ""
         self.load = {"file": str(file), "context": model.max_model_len, "threads": threads}
         self.process: subprocess.Popen[str] | None = None
@@ -95,8 +95,15 @@ class LlamaCppChild:
         return lines[-1][:300] if lines else "the process ended without a word"
 
 
-def install(folder: str | None) -> str:
-    """Return how to install llama.cpp into the folder of packages `folder`; None: into this environment."""
-    target = f" --target {folder}" if folder else ""
-    packages = f"{PACKAGE} diskcache"  # which it imports, and this environment need not have
-    return f"Install it: uv pip install --no-deps{target} {packages} (it is compiled: cmake, a C++ compiler, some minutes)."
+def missing(folder: str | None) -> str:
+    """Return what llama.cpp lacks in the folder of packages `folder` and in this environment, with the command that installs it; ""
+    if nothing."""
+    lacks = [name for name in NEEDED if version_in(name, folder) is None]
+    if not lacks:
+        return ""
+    target, where = (f" --target {folder}", f"neither in {folder} nor") if folder else ("", "not")
+    return (
+        f"llama.cpp needs {' and '.join(lacks)}, which {'are' if len(lacks) > 1 else 'is'} {where} in this environment. "
+        f"Install it: uv pip install --no-deps{target} "
+        f"{' '.join(NEEDED)} (llama.cpp is compiled: cmake, a C++ compiler, some minutes)."
+    )

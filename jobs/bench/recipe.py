@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine.contract.profile import load_profile
+from engine.errors import InputError
 from engine.records.student import StudentMetrics
 from engine.runs.job import Job, run_pipeline, unfinished
-from engine.storage.artifact import Artifact
+from engine.storage.artifact import Artifact, load_artifact
 from engine.storage.folder import Folder
 from jobs import places, workspace
 from jobs.bench import recipe_answers, recipe_table
@@ -65,7 +66,8 @@ def bench(run: str, work: str, *, order: Order, profile: str) -> RecipeBench:
 
     Raises:
         ContractError: a contract cannot be used as written.
-        InputError: a contract orders other examples than those of the run, or has no such student; nothing has begun.
+        InputError: a contract orders other examples than those of the run, or has no such student, or the folder is of an earlier
+            version; nothing has begun.
         MissingArtifact: the run has no dataset yet.
     """
     there, ordered = workspace.reopen(run), variants(order.contracts, order.sets)
@@ -80,6 +82,7 @@ def bench(run: str, work: str, *, order: Order, profile: str) -> RecipeBench:
     with workspace.locked(here.folder):
         console = Console(sys.stderr)  # stdout is for the result of this command
         jobs = Jobs(here, dataset, mails(ordered[0].contract, here, order.mails), console)
+        _require_ways(jobs, compared)
         with _session(jobs, compared, console):
             run_pipeline([jobs.mails.job], jobs.context)
             for number, each in enumerate(compared, 1):
@@ -112,6 +115,17 @@ def _session(jobs: Jobs, compared: Sequence[Compared], console: Console) -> Abst
     from jobs.terminal.session import ray_session
 
     return ray_session(jobs.work, console)
+
+
+def _require_ways(jobs: Jobs, compared: Sequence[Compared]) -> None:
+    """Raise InputError if students were asked before, in fewer ways than are compared."""
+    for each in (each for one in compared for each in one.every):
+        answers = load_artifact(jobs.work.folder / jobs.answering(each).name)
+        if answers and (absent := [way for way in WAYS if way not in answers.record.tables]):
+            raise InputError(
+                f"{answers.folder}: has no answers {' and '.join(absent)}: an earlier version asked for fewer. Remove "
+                f"{jobs.work.folder / jobs.mails.answers} and run again: the trainings are kept."
+            )
 
 
 def _waiting(jobs: Jobs, every: Sequence[Trained]) -> Iterator[Job]:

@@ -9,7 +9,7 @@ from engine.inference.bundled import BUNDLED
 from engine.readers.below import below
 from engine.storage.folder import Folder
 
-PATHS = {"path", "source", "corpus", "run", "registry", "model", "teacher", "gold", "packages"}
+PATHS = {"path", "source", "corpus", "run", "registry", "model", "teacher", "gold"}
 """Keys whose text may be a path."""
 TABLES = {"tables"}
 """Keys with a mapping from a name to a path."""

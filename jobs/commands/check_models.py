@@ -5,8 +5,7 @@ from pathlib import Path
 
 from engine.contract.models import LlamaCppModel, Model, TeacherModel, VllmModel
 from engine.errors import ModelError
-from engine.inference.identity import version_in
-from engine.inference.llama_cpp_child import PACKAGE, install
+from engine.inference.llama_cpp_child import missing
 from engine.inference.llama_cpp_engine import weights_file
 from engine.students.data.preflight import configuration
 from engine.students.init.prune import count_positions
@@ -22,9 +21,8 @@ def check_engine(key: str, model: Model | TeacherModel, folder: Path | None, *, 
         ModelError: a GGUF file or llama-cpp-python is missing, or `max_model_len` is more than the model reads.
     """
     if isinstance(model, LlamaCppModel):
-        if version_in(PACKAGE, model.packages) is None:
-            where = f"neither in {model.packages} nor in this environment" if model.packages else "not in this environment"
-            raise ModelError(f"{key}.packages: {PACKAGE} is {where}. {install(model.packages)}")
+        if problem := missing(model.packages):
+            raise ModelError(f"{key}.packages: {problem}")
         if folder and has_weights:
             weights_file(folder)
     if folder and isinstance(model, VllmModel) and (most := _positions(folder)) and model.max_model_len > most:
@@ -41,6 +39,8 @@ def _positions(folder: Path) -> int | None:
         return None
     inner = config.get("text_config") or config
     kinds = [(inner.get(key) or {}) for key in SCALED]
-    if any(kind.get("rope_type", kind.get("type", "default")) not in ("default", None) for kind in kinds if isinstance(kind, dict)):
+    if any(isinstance(value, dict) for kind in kinds for value in kind.values()):  # of each type of layers its own
+        return None
+    if any(kind.get("rope_type", kind.get("type", "default")) not in ("default", None) for kind in kinds):
         return None
     return count_positions(folder)

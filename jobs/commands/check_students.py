@@ -80,7 +80,8 @@ def student_line(student: Student) -> str:
     seeds = f", {student.seeds} seeds" if student.seeds > 1 else ""
     chosen = f", best by {student.metric} ({student.decode})" if student.metric != "loss" else ""
     rounds = f", then {student.on_policy.rounds} on-policy rounds ({student.on_policy.objective})" if student.on_policy else ""
-    return f"{student.name}: {student.init.summary}, {length}{limit}{seeds}{chosen}{rounds}, ZeRO {student.zero}"
+    shared = f", {student.workers} workers in ZeRO stage {student.zero}" if student.workers > 1 else ""
+    return f"{student.name}: {student.init.summary}, {length}{limit}{seeds}{chosen}{rounds}{shared}"
 
 
 def student_notes(contract: Contract) -> Iterator[str]:

@@ -5,9 +5,8 @@ from pathlib import Path
 from string import Template
 from typing import NamedTuple
 
-import yaml
-
 from engine.contract.load import parse_contract
+from engine.contract.yaml_text import load_yaml
 from engine.errors import InputError
 from engine.inference.bundled import BUNDLED
 from engine.records.base import Record
@@ -96,7 +95,7 @@ def start(folder: str, answers: Answers) -> Started:
         "accuracy": json.dumps(default.accuracy if answers.accuracy is None else answers.accuracy),
     }
     text = Template((STARTERS / f"{answers.kind}.yaml").read_text(encoding="utf-8")).substitute(values)
-    parse_contract(yaml.safe_load(text), where=home / CONTRACT)
+    parse_contract(load_yaml(text, str(home / CONTRACT)), where=home / CONTRACT)
     files = {CONTRACT: text, **seeds(answers.kind)}
     if there := [str(home / name) for name in files if (home / name).exists()]:
         raise InputError(f"{', '.join(there)}: found a file, expected none: nothing is overwritten. Name another folder.")

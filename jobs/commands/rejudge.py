@@ -42,7 +42,7 @@ REJUDGED, CANDIDATES = "rejudged", "candidates"
 JUDGING = ("judges", "budget.judge_tokens")
 """Paths of the contract that may differ."""
 PATHS = (
-    ("vllm", "path"), ("llama_cpp", "path"), ("llama_cpp", "packages"), ("student", "run"), ("release", "registry"),
+    ("vllm", "path"), ("llama_cpp", "path"), ("student", "run"), ("release", "registry"),
     ("sql", "tables"), ("retrieval", "corpus"),
 )  # fmt: skip
 """`type` of a section of teachers or judges, and its key that holds paths: one, or a mapping from name to path."""

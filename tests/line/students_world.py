@@ -285,8 +285,8 @@ def train_shared(folder: Path, arguments: list[str]) -> None:
 def train_unbroken(folder: Path, names: list[str]) -> None:
     """Train `shared` with one worker without a break, and again from the checkpoint of step 4 on."""
     join(0, 1, free_port())
-    train_part(folder, shared(1, 2), folder / "unbroken")
-    train_part(folder, shared(1, 2), folder / "resumed", folder / "unbroken-4")
+    train_part(folder, shared(1, 0), folder / "unbroken")
+    train_part(folder, shared(1, 0), folder / "resumed", folder / "unbroken-4")
 
 
 def shared(workers: int, zero: int) -> Student:

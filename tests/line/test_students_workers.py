@@ -49,6 +49,12 @@ def test_two_workers_in_another_stage_have_equal_losses(folder: Path, two: Path)
     assert losses(two) == pytest.approx(losses(folder / "unbroken")[:9], rel=1e-5)  # a validation at the end of the epoch
 
 
+def test_one_worker_that_began_in_another_stage_goes_on_in_stage_0(folder: Path) -> None:
+    go_on(folder, 1, 2, "partitioned", "unbroken-4", 8)  # as earlier versions trained
+    go_on(folder, 1, 0, "whole", "partitioned", -1)
+    assert losses(folder / "whole") == pytest.approx(losses(folder / "unbroken"), rel=1e-5)
+
+
 def test_three_workers_after_two_have_equal_losses(folder: Path, two: Path) -> None:
     progress = go_on(folder, 3, 0, "three", two.name, -1)
     assert losses(folder / "three") == pytest.approx(losses(folder / "unbroken"), rel=1e-5)

@@ -29,7 +29,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_file_and_packages_of_llama_cpp_are_looked_for(root: Path) -> None:
     bare = LLAMA.replace(f", packages: {PACKAGES}", "")
-    assert "teachers.models.0.model.packages: llama-cpp-python is not in this environment. Install it" in check(root, (bare,), 1)
+    assert (
+        "teachers.models.0.model.packages: llama.cpp needs llama-cpp-python and diskcache, which are not in this environment"
+        in check(root, (bare,), 1)
+    )
     assert "gguf: found [], expected one file *.gguf beside config.json" in check(root, (LLAMA,), 1)
     (root / "gguf" / "model.gguf").write_text(json.dumps({"vocabulary": 64}))
     assert "t: gguf, 1 answers a prompt" in check(root, (LLAMA,), 0)

@@ -35,6 +35,7 @@ def ask(tmp_path: Path) -> Ask:
         ("{name: small,", "{name: small, epochs: 2, epochs: 9,", 'toy.yaml", line 11, column 30'),
         ("", "x: &a [*a]\n", "the anchor &a holds itself"),
         ("{name: small,", "{name: small, seed: 010,", "found 010: a leading zero makes a number octal for some readers"),
+        ("{name: small,", "{name: small, seed: 089,", "found 089: a leading zero"),
         ("goal: count", "goal: " + "[" * 2000 + "]" * 2000, "is not YAML: it is nested too deeply"),
         ("goal: count", "goal: !!int abc", "is not YAML: a value is not what its tag says"),
         ("gate: {exact_match: 0.5, by: point}", "gate: !include toy.yaml", "toy.yaml: includes itself, through"),
@@ -55,6 +56,15 @@ def test_no_and_dates_and_times_are_the_text_that_they_are(ask: Ask) -> None:
     assert found["specialist"]["goal"] == "off" and found["specialist"]["niche"]["languages"] == ["en", "no"]
     enum = found["specialist"]["task_units"][0]["output"]["json_schema"]["properties"]["a"]["enum"]
     assert enum == ["yes", "no", "2024-01-01", "1:30"]
+
+
+def test_numbers_may_have_an_exponent_and_no_point(ask: Ask) -> None:
+    schema = "output: {json_schema: {type: object, properties: {a: {type: number, minimum: 1e-3}}, required: [a]}}"
+    unit = "goal: count, task_units: [{name: count, kind: decision, " + schema + "}]"
+    found = json.loads(ask("goal: count, task_units: [{name: count, kind: decision}]", unit, "--json", code=0))
+    assert found["specialist"]["task_units"][0]["output"]["json_schema"]["properties"]["a"]["minimum"] == 0.001
+    found = json.loads(ask("{name: small,", "{name: small, learning_rate: 1e-4, objectives: {sft: 5E-1},", "--json", code=0))
+    assert (found["students"][0]["learning_rate"], found["students"][0]["objectives"]["sft"]) == (0.0001, 0.5)
 
 
 def test_yes_and_off_are_still_booleans_where_one_is_wanted(ask: Ask) -> None:
@@ -85,7 +95,7 @@ def test_number_that_is_not_finite_is_refused(ask: Ask, key: str, value: str) ->
         ("students.0.seed=99999999999999999999", "seed: found 99999999999999999999, expected a number of at most 64 bits"),
         ("students.0.init={shrink: {source: model, to: 9" + "9" * 400 + "B}}", "expected a number of parameters"),
         ("students.0.epochs={a: 1, a: 2}", "is not YAML: found the key 'a' twice"),
-        ("capture={teachers: [[t]]}", "capture.teachers: found ['t'], expected a list of names of teachers"),
+        ("capture={teachers: [[t]]}", "capture.teachers: found [['t']], expected a list of names of teachers"),
         ("capture={teachers: t}", "capture.teachers: found 't', expected a list of names of teachers"),
         ("students.0.exports=[{type: gguf, quantize: q3}]", "students.0.exports.0.quantize: Input should be 'f16'"),
         ("students.0.objectives={by_kind: {refusals: {sft: 1}}}", "objectives.by_kind.refusals: Input should be 'answer'"),

@@ -23,6 +23,18 @@ def sizes(rows):
     return [len(table) for table in rows.tables()]
 
 
+@pytest.mark.parametrize("count", [0, 1, 5, 7])
+def test_merged_parts_are_all_there_in_order_and_one_without_rows_may_lack_the_columns(count):
+    parts = [in_process.put(pa.table({"n": [number]}, schema=NUMBER)) for number in range(count)]
+    parts.insert(count // 2, in_process.put(pa.table({})))
+
+    def joined(tables):
+        return pa.concat_tables([NUMBER.empty_table(), *tables])
+
+    merged = in_process.get(gather.merge(joined, parts, in_process.executor(Pool(actors=2))))
+    assert merged["n"].to_pylist() == list(range(count))
+
+
 def double(rows):
     return pa.table({"n": pa.compute.multiply(rows["n"], 2)})
 

@@ -236,7 +236,7 @@ def test_check_says_what_of_a_training_misleads() -> None:
     )
     words, seconds = student_notes(contract)
     assert "compares the text of letter with the teacher's answer, word for word" in words and "schedule: wsd" in seconds
-    assert student_line(section) == "s: 2 layers of x (0, 1), 3 epochs, at most 60 s, 2 seeds, best by exact_match (both), ZeRO 2"
+    assert student_line(section) == "s: 2 layers of x (0, 1), 3 epochs, at most 60 s, 2 seeds, best by exact_match (both)"
     with pytest.raises(ContractError, match="validation: found 0"):
         verify_students(contract)
 

@@ -25,7 +25,7 @@ class Packages(NamedTuple):
     @property
     def needed(self) -> list[str]:
         """Names of the distributions without which it does not work."""
-        return [line.partition("==")[0] for line in self.requirements.read_text().splitlines()]
+        return [line.partition("==")[0] for line in self.requirements.read_text().splitlines() if "==" in line]
 
     def missing(self, folder: str) -> str:
         """Return what lacks in `folder`, with the command that installs it; "" if nothing."""

@@ -87,7 +87,16 @@ def start(net: nn.Module, student: Student, *, accelerator: str) -> Any:
     engine, *_ = deepspeed.initialize(model=net, model_parameters=trainable, config=config(student, accelerator=accelerator))
     if accelerator == "cpu" and student.zero == 0 and dist.get_world_size() == 1:
         engine.enable_backward_allreduce = False  # it would copy all gradients twice to add them to those of no one
+        _inner(engine).register_step_pre_hook(skip_not_finite)
     return engine
+
+
+def skip_not_finite(optimizer: torch.optim.Optimizer, *arguments: Any) -> None:
+    """Leave the step out if a gradient is not finite, as the stages 1 to 3 do."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"] if weight.grad is not None]
+    if weights and not torch.nn.utils.get_total_norm([weight.grad for weight in weights]).isfinite():
+        for weight in weights:
+            weight.grad = None
 
 
 def is_partitioned(folder: Path) -> bool:

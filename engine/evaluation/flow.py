@@ -13,8 +13,8 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from engine.contract.profile import Pool, Profile
 from engine.distributed import ray_options, session
-from engine.distributed.capacity import of_pool
-from engine.distributed.placement import Group, fits_together
+from engine.distributed.capacity import Wanted, of_pool
+from engine.distributed.placement import Group, fits_together, place
 from engine.errors import ModelError, StoreUnreachable
 from engine.evaluation.answers import EvalLedger
 from engine.evaluation.evaluator import EvalTarget, Evaluated, Evaluator, failed
@@ -22,6 +22,8 @@ from engine.rows import Row
 
 log = logging.getLogger(__name__)
 
+PATIENCE = 60.0  # seconds without an engine, after which it is looked whether a node has room for it
+Progress = Callable[[str], None]
 RESTARTS = 2  # of a model whose actor died: with its node, as a rule, which says nothing of the model
 LOST = re.compile(r"^engine\.errors\.StoreUnreachable: (.+?)(?:\n\n|\Z)", re.MULTILINE | re.DOTALL)  # in a worker's traceback
 
@@ -32,7 +34,7 @@ def evaluate(
     profile: Profile,
     *,
     timed: int,
-    progress: Callable[[str], None],
+    progress: Progress,
     ledger: EvalLedger | None = None,
 ) -> Iterator[Evaluated]:
     """Yield the evaluation of each of `targets` on the HOLDOUT `rows`, in order; `timed` rows are sent one at a time.
@@ -54,14 +56,14 @@ def evaluate(
         starts = [partial(_start, target, profile.evaluator_of(target.name), ledger) for target in wave]
         engines = [start() for start in starts]
         progress(f"loading {', '.join(target.name for target in wave)}")
-        found = _side_by_side(engines, shared, len(rows), timed)
+        found = _side_by_side(engines, shared, len(rows), timed, progress)
         for target, start, engine in zip(wave, starts, engines, strict=True):
             evaluated = next(found)
             for _ in range(RESTARTS):
                 if not isinstance(evaluated.error, _Died):
                     break
                 found = iter([*found])  # waits for the others: it is timed alone
-                engine, evaluated = _again(engine, start, shared, len(rows), timed)
+                engine, evaluated = _again(engine, start, shared, len(rows), timed, progress)
             if evaluated.error:
                 log.error("%s cannot be evaluated: %s", target.name, evaluated.error)
             answered = sum(completion.finish_reason == "stop" for completion in evaluated.completions)
@@ -70,9 +72,11 @@ def evaluate(
             yield evaluated
 
 
-def _side_by_side(engines: Sequence["_Started"], shared: ObjectRef[list[Row]], rows: int, timed: int) -> Iterator[Evaluated]:
+def _side_by_side(
+    engines: Sequence["_Started"], shared: ObjectRef[list[Row]], rows: int, timed: int, progress: Progress
+) -> Iterator[Evaluated]:
     """Yield what each of `engines` answers. All are loaded before one is timed, and all are timed before the rest is sent."""
-    errors = [_error_of(engine.actor.ready.remote()) for engine in engines]
+    errors = [_load(engine, progress) for engine in engines]
     errors = [error or _error_of(engine.actor.time.remote(shared, timed)) for engine, error in zip(engines, errors, strict=True)]
     started = [
         None if error else engine.actor.evaluate.remote(shared, timed) for engine, error in zip(engines, errors, strict=True)
@@ -82,12 +86,12 @@ def _side_by_side(engines: Sequence["_Started"], shared: ObjectRef[list[Row]], r
 
 
 def _again(
-    engine: "_Started", start: "Callable[[], _Started]", shared: ObjectRef[list[Row]], rows: int, timed: int
+    engine: "_Started", start: "Callable[[], _Started]", shared: ObjectRef[list[Row]], rows: int, timed: int, progress: Progress
 ) -> "tuple[_Started, Evaluated]":  # fmt: skip
     """Return another engine in place of one that died, and what it answers."""
     engine.stop()
     engine = start()
-    [evaluated] = _side_by_side([engine], shared, rows, timed)
+    [evaluated] = _side_by_side([engine], shared, rows, timed, progress)
     return engine, evaluated
 
 
@@ -113,7 +117,7 @@ def evaluate_alike(
 def _alike(targets: Sequence[EvalTarget], rows: Sequence[Row], profile: Profile, ledger: EvalLedger | None) -> list[Evaluated]:
     engine = _start(targets[0], profile.evaluator_of(targets[0].name), ledger)
     try:
-        if error := _error_of(engine.actor.ready.remote()):
+        if error := _load(engine, log.info):
             return [failed(len(rows), error) for _ in targets]
         shared, found = ray.put(list(rows)), []
         for target in targets:
@@ -151,6 +155,7 @@ class _Started(NamedTuple):
 
     actor: Any  # a handle of an `Evaluator`, whose methods Ray makes at run time
     group: PlacementGroup | None
+    want: Wanted
 
     def stop(self) -> None:
         """End the actor and free what it holds."""
@@ -161,7 +166,19 @@ class _Started(NamedTuple):
 
 def _start(target: EvalTarget, pool: Pool, ledger: EvalLedger | None) -> _Started:
     options, group = ray_options.actor(pool)
-    return _Started(ray.remote(Evaluator).options(**options).remote(target, pool, ledger), group)
+    want = of_pool("reports", target.name, pool, "evaluator", workers=1)
+    return _Started(ray.remote(Evaluator).options(**options).remote(target, pool, ledger), group, want)
+
+
+def _load(engine: _Started, progress: Progress) -> str:
+    """Wait until an engine is loaded; return why it failed, "" if it did not. It is told if no node that runs has room for it, as
+    when the one that it needs was lost."""
+    ready = engine.actor.ready.remote()
+    while not ray.wait([ready], timeout=PATIENCE)[0]:
+        [placement] = place([engine.want], session.running_groups())
+        if placement.state != "fits":
+            progress(f"{placement.who} waits: {placement.note}")
+    return _error_of(ready)
 
 
 def _error_of(done: ObjectRef[Any]) -> str:

@@ -43,7 +43,9 @@ def evaluations(monkeypatch):
 
     def made(fails, cause):
         error = as_ray_raises(cause, in_constructor=fails == "ready")
-        ray = SimpleNamespace(is_initialized=lambda: True, put=lambda rows: rows, get=get)
+        ray = SimpleNamespace(
+            is_initialized=lambda: True, put=lambda rows: rows, get=get, wait=lambda references, timeout: (references, [])
+        )
         monkeypatch.setattr(flow, "ray", ray)
         monkeypatch.setattr(flow.session, "running_groups", lambda: [Group("n", {"CPU": 8}, 1, 1)])
         started = SimpleNamespace(actor=Actor(fails, error), stop=lambda: None)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorUnavailableError, RayTaskError
 
-from engine.contract.profile import Profile
+from engine.contract.profile import Pool, Profile
+from engine.distributed.capacity import of_pool
 from engine.distributed.placement import Group
 from engine.evaluation import flow
 from engine.evaluation.evaluator import EvalTarget, Evaluated
@@ -23,6 +24,7 @@ class Engine:
 
     def __init__(self, at: str, error: Exception | None) -> None:
         self.at, self.error, self.group, self.is_stopped = at, error, None, False
+        self.want = of_pool("reports", "a", Pool(cpus=1, resources={"blue": 1}), "evaluator", workers=1)
         self.actor = SimpleNamespace(
             **{name: SimpleNamespace(remote=self._method(name)) for name in ("ready", "time", "evaluate", "become")}
         )
@@ -44,6 +46,7 @@ def evaluate(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Return what evaluates models by the engines that each gets, one after the other; all of them must be stopped."""
     monkeypatch.setattr(flow.ray, "get", lambda reference: reference())
     monkeypatch.setattr(flow.ray, "put", lambda value: value)
+    monkeypatch.setattr(flow.ray, "wait", lambda references, timeout: (references, []))
     monkeypatch.setattr(flow.ray, "is_initialized", lambda: True)
     monkeypatch.setattr(flow.session, "running_groups", lambda: [Group("n", {"CPU": 9}, 1, 1)])
 
@@ -80,3 +83,14 @@ def test_a_model_that_dies_each_time_fails(evaluate: Callable[..., Any]) -> None
 
 def test_a_fault_is_a_verdict_at_once(evaluate: Callable[..., Any]) -> None:
     assert evaluate(a=[Engine("ready", FAULT)], b=[Engine("", None)]) == ["no weights", "yes"]
+
+
+def test_an_engine_whose_node_was_lost_for_good_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited, said = iter([[], [], ["ready"]]), list[str]()
+    nodes = iter([[Group("n", {"CPU": 9, "red": 1}, 1, 1)], [Group("n", {"CPU": 9, "blue": 1}, 1, 1)]])
+    monkeypatch.setattr(flow.ray, "wait", lambda references, timeout: (next(waited), []))
+    monkeypatch.setattr(flow.ray, "get", lambda reference: reference())
+    monkeypatch.setattr(flow.session, "running_groups", lambda: next(nodes))
+    engine: Any = Engine("", None)
+    assert flow._load(engine, said.append) == ""
+    assert said == ["a (evaluator) waits: no node has the resource blue: start nodes with it, or change evaluator.resources"]

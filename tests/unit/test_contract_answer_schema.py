@@ -42,7 +42,7 @@ DRAFT7 = "http://json-schema.org/draft-07/schema#"
             r"\.required: \['a'\] is required, and its schema is false",
         ),
         ({"enum": []}, r"\.enum: nothing of \[\]"),
-        ({"type": "string", "enum": [True, False]}, r"\.enum: nothing of .* \(type string\).*unless they are quoted"),
+        ({"type": "string", "enum": [True, False]}, r"\.enum: nothing of .* \(type string\).*yes and no are text"),
         ({"type": "integer", "const": "1"}, r"\.const: nothing of"),
         ({"enum": ["a"], "pattern": "^b$"}, r"\.enum: nothing of"),
         ({"type": "integer", "minimum": 1.2, "maximum": 1.8}, "no integer lies within its bounds, from 2 up to 1"),

@@ -15,7 +15,7 @@ import torch
 import yaml
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from engine.rows import EXAMPLE, from_rows
+from engine.rows import EXAMPLE, HOLDOUT, PROMPT, from_rows
 from engine.runs.job import run_job
 from engine.runs.recipe import identify
 from engine.storage.artifact import RowCounts
@@ -75,6 +75,14 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if job.name == "tokens":
             run_job(context)
             continue
+        if job.name == "prompts":
+            same = {"task_unit": "copy", "layer": "core", "language": "en", "scenario": ""}
+            held = [
+                {**same, "prompt_id": text, "text": text, "messages": [{"role": "user", "content": text}], "reference": text}
+                for text in WORDS
+            ]
+            context.writer.put("holdout", from_rows(held, HOLDOUT), HOLDOUT)
+            context.writer.put("prompts", PROMPT.empty_table(), PROMPT)
         if job.name == "dataset":
             context.writer.put("examples", from_rows(rows, EXAMPLE), EXAMPLE)
         context.writer.finish(identify(context), RowCounts(len(rows), {"rows": len(rows)}))

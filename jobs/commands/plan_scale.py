@@ -161,8 +161,11 @@ class Planner:
         [student] = [student for student in self.contract.students if student.name == name]
         sums, learnable = self.pilot.sums, self.estimates.count("learnable").value
         read = float((sums["learnable"] * (sums["exam_in"] + sums["exam_out"])).sum()) / max(1, len(self.pilot.tokens))
-        tokens = read * self.pilot.times * student.epochs
-        basis = f"at most: every prompt with an answer in a pool that is learnt from, once an epoch, {student.epochs} epochs"
+        epochs = student.max_steps * student.batch_size / max(1.0, learnable) if student.max_steps else student.epochs
+        tokens = read * self.pilot.times * epochs * student.seeds
+        length = f"{student.max_steps} steps" if student.max_steps else f"once an epoch, {student.epochs} epochs"
+        times = f", {student.seeds} seeds" if student.seeds > 1 else ""
+        basis = f"at most: every prompt with an answer in a pool that is learnt from, {length}{times}"
         return learnable, [Engine(name, self.profile.trainer_of(name), tokens)], {}, basis
 
     def _hours(self, engine: Engine) -> float | None:

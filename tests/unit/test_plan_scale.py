@@ -73,6 +73,13 @@ def test_tokens_are_those_of_the_pilot_and_the_rest_comes_from_the_lines(toy, co
     assert plan.total["task_bytes"] == max(figures(plan, stage)["task_bytes"] for stage in ("prompts", "candidates", "dataset"))
 
 
+def test_a_limit_of_steps_takes_the_place_of_epochs_and_every_seed_is_a_training(toy, coefficients):
+    steps = ["--set", "students.small.max_steps=100", "--set", "students.small.batch_size=4"]
+    assert figures(planned(toy, coefficients, *steps), "students/small")["tokens"] == pytest.approx(15 * 100 * 4)
+    epochs = figures(planned(toy, coefficients, "--set", "students.small.seeds=3"), "students/small")
+    assert epochs["tokens"] == 15 * 0.75 * ROWS * 3 * 3
+
+
 def test_bytes_are_in_proportion_to_the_length_of_the_texts(toy, coefficients):
     found = figures(planned(toy, coefficients), "dataset")
     width = len("two apples" + "2") / text_length()

@@ -16,7 +16,8 @@ class Pool(Section):
     """A pool of equal actors or tasks; the resources are those of one of them."""
 
     actors: Positive = 1
-    """Actors, or tasks at once. `{min: 2, max: 8}`: as many as there is work for, and the run starts with the fewest."""
+    """Actors, or tasks at once. `{min: 2, max: 8}`: as many as there is work for, and the run starts with the fewest; of teachers
+    on the CPUs of one machine (`ray.address: local`) as many as its memory has room for, from the start."""
     min_actors: Positive | None = None
     """Fewest actors; what `min` of `actors` sets. Default: `actors`."""
     cpus: float = Field(default=1, ge=0)
@@ -176,7 +177,8 @@ class Profile(Section):
     trainer: Pool = Pool()
     """One training worker; `actors` and `batch` are not used."""
     evaluator: Pool = Pool()
-    """Engines that answer the holdout, one for each model; at most `actors` are loaded at the same time."""
+    """Engines that answer the holdout, one for each model, and as many for a teacher as `teacher` has, if a long holdout is worth
+    it; at most `actors` are loaded at the same time."""
     exporters: dict[Literal["gguf", "int4"], str] = Field(default={})
     """Exporter -> folder of packages of its own, made by `uv pip install --target`; on a cluster all nodes must see it. Default:
     the folder of that name in `exporters` beside the folder of unpacked models."""

@@ -131,11 +131,26 @@ class Evaluator:
         Nothing else should run meanwhile. The timed prompts come first: after a batch, a prompt could hit the prefix cache and look
         faster than it is. `evaluate` sends none of these prompts again.
         """
+        self._ask(rows, timed)
+        self._send([*([index] for index in self.alone), *self.batches[:1]], warm_up=rows[:1])
+
+    def answer(self, rows: Sequence[Row], timed: int, part: int, parts: int) -> None:
+        """Answer every `parts`-th batch of those that `time` does not send, from `part` on, into the ledger, where `evaluate` finds
+        them: that of this engine, or of another one of the same model.
+
+        The batches are the same for any number of engines, and so are the answers.
+        """
+        warm_up = () if self.asked else rows[:1]
+        if self.asked is None:
+            self._ask(rows, timed)
+        self._send(self.batches[1 + part :: parts], warm_up)
+
+    def _ask(self, rows: Sequence[Row], timed: int) -> None:
+        """Build the request of each row, and choose which are sent alone and which in a batch."""
         self.asked = [Asked(row["prompt_id"], self.target.request(row)) for row in rows]
         self.alone, size = evenly_spaced(len(rows), timed), self.pool.batch
         rest = [index for index in range(len(rows)) if index not in set(self.alone)]
         self.batches = [rest[start : start + size] for start in range(0, len(rest), size)]
-        self._send([*([index] for index in self.alone), *self.batches[:1]], warm_up=rows[:1])
 
     def evaluate(self, rows: Sequence[Row], timed: int) -> Evaluated:
         """Send each prompt once: those that `time` did not send yet, in batches. `time` runs first if it did not.
@@ -223,6 +238,11 @@ def evenly_spaced(rows: int, count: int) -> list[int]:
     """Return `count` evenly spaced row numbers below `rows`; all of them if there are fewer."""
     count = min(rows, count)
     return [index * rows // count for index in range(count)]
+
+
+def further_batches(rows: int, timed: int, batch: int) -> int:
+    """Return the batches beside the one that is timed, of `rows` prompts of which `timed` are sent alone."""
+    return max(0, -(-(rows - min(rows, timed)) // batch) - 1)
 
 
 def tokens_per_second(completions: Sequence[Completion], seconds: float) -> float | None:

@@ -14,10 +14,12 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 from engine.contract.profile import Pool, Profile
 from engine.distributed import ray_options, session
 from engine.distributed.capacity import Wanted, of_pool
-from engine.distributed.placement import Group, fits_together, place
+from engine.distributed.placement import place
 from engine.errors import ModelError, StoreUnreachable
 from engine.evaluation.answers import EvalLedger
-from engine.evaluation.evaluator import EvalTarget, Evaluated, Evaluator, failed
+from engine.evaluation.evaluator import EvalTarget, Evaluated, Evaluator, failed, further_batches
+from engine.evaluation.waves import helpers, waves
+from engine.inference.room import free_gib
 from engine.rows import Row
 
 log = logging.getLogger(__name__)
@@ -42,8 +44,9 @@ def evaluate(
     With `ledger` an answer that an earlier attempt has recorded is not asked for again.
 
     As many engines as `profile.evaluator` has actors load at the same time, so that their start-up overlaps. Then each is timed
-    alone, so that the others do not disturb it; what is left of the prompts they answer side by side. A model whose actor dies is
-    loaded again, once the others are done. One that does not load, or dies each time, yields answers that end as `error`.
+    alone, so that the others do not disturb it; what is left of the prompts they answer side by side, a teacher with further
+    engines (`helpers`), which write into the ledger. A model whose actor dies is loaded again, once the others are done. One that
+    does not load, or dies each time, yields answers that end as `error`.
 
     Raises:
         ModelError: Ray was stopped.
@@ -51,13 +54,16 @@ def evaluate(
     """
     if not ray.is_initialized():  # a call would start a new cluster
         raise ModelError("Ray was stopped. Run again: what is finished is kept.")
-    shared = ray.put(list(rows))
-    for wave in waves(targets, profile, session.running_groups()):
+    shared, groups = ray.put(list(rows)), session.running_groups()
+    for wave in waves(targets, profile, groups):
         starts = [partial(_start, target, profile.evaluator_of(target.name), ledger) for target in wave]
+        batches = further_batches(len(rows), timed, profile.evaluator.batch) if ledger else 0
+        counts = helpers(wave, profile, groups, batches=batches, free_gib=free_gib())
         engines = [start() for start in starts]
-        progress(f"loading {', '.join(target.name for target in wave)}")
-        found = _side_by_side(engines, shared, len(rows), timed, progress)
-        for target, start, engine in zip(wave, starts, engines, strict=True):
+        helping = [[start() for _ in range(count)] for start, count in zip(starts, counts, strict=True)]
+        progress(f"loading {', '.join(map(_loading, wave, counts))}")
+        found = _side_by_side(engines, helping, shared, len(rows), timed, progress)
+        for target, start, engine, others in zip(wave, starts, engines, helping, strict=True):
             evaluated = next(found)
             for _ in range(RESTARTS):
                 if not isinstance(evaluated.error, _Died):
@@ -68,21 +74,53 @@ def evaluate(
                 log.error("%s cannot be evaluated: %s", target.name, evaluated.error)
             answered = sum(completion.finish_reason == "stop" for completion in evaluated.completions)
             progress(f"{target.name}: {answered} of {len(rows)} answered")
-            engine.stop()
+            for each in (engine, *others):
+                each.stop()
             yield evaluated
 
 
 def _side_by_side(
-    engines: Sequence["_Started"], shared: ObjectRef[list[Row]], rows: int, timed: int, progress: Progress
+    engines: Sequence["_Started"],
+    helping: Sequence[Sequence["_Started"]],
+    shared: ObjectRef[list[Row]],
+    rows: int,
+    timed: int,
+    progress: Progress,
 ) -> Iterator[Evaluated]:
-    """Yield what each of `engines` answers. All are loaded before one is timed, and all are timed before the rest is sent."""
+    """Yield what each of `engines` answers. All are loaded before one is timed, and all are timed before the rest is sent, parts of
+    which the engines `helping` one answer. One of these that fails leaves its part to the model's own engine."""
     errors = [_load(engine, progress) for engine in engines]
+    loaded = [[each for each in others if _is_loaded(each)] for others in helping]
     errors = [error or _error_of(engine.actor.time.remote(shared, timed)) for engine, error in zip(engines, errors, strict=True)]
+    parts = [[] if error else _parts(*each, shared, timed) for *each, error in zip(engines, loaded, errors, strict=True)]
     started = [
-        None if error else engine.actor.evaluate.remote(shared, timed) for engine, error in zip(engines, errors, strict=True)
+        None if error or waits else engine.actor.evaluate.remote(shared, timed)
+        for engine, error, waits in zip(engines, errors, parts, strict=True)
     ]
-    for answer, error in zip(started, errors, strict=True):
+    for engine, answer, error, waits in zip(engines, started, errors, parts, strict=True):
+        if waits:
+            ray.wait(waits, num_returns=len(waits))
+            answer = engine.actor.evaluate.remote(shared, timed)
         yield _evaluated(answer, rows) if answer else failed(rows, error)
+
+
+def _is_loaded(helper: "_Started") -> bool:
+    """Return whether an engine that helps is loaded by now, or soon; else it is ended: nothing waits for it."""
+    ready = helper.actor.ready.remote()
+    is_loaded = bool(ray.wait([ready], timeout=PATIENCE)[0]) and not _error_of(ready)
+    if not is_loaded:
+        helper.stop()
+    return is_loaded
+
+
+def _parts(engine: "_Started", others: Sequence["_Started"], shared: ObjectRef[list[Row]], timed: int) -> list[ObjectRef[None]]:
+    """Let `engine` and those that help it answer a part each; none without any that helps."""
+    each = [engine, *others] if others else []
+    return [one.actor.answer.remote(shared, timed, at, len(each)) for at, one in enumerate(each)]
+
+
+def _loading(target: EvalTarget, more: int) -> str:
+    return f"{target.name} ({more + 1} engines)" if more else target.name
 
 
 def _again(
@@ -91,7 +129,7 @@ def _again(
     """Return another engine in place of one that died, and what it answers."""
     engine.stop()
     engine = start()
-    [evaluated] = _side_by_side([engine], shared, rows, timed, progress)
+    [evaluated] = _side_by_side([engine], [()], shared, rows, timed, progress)
     return engine, evaluated
 
 
@@ -126,24 +164,6 @@ def _alike(targets: Sequence[EvalTarget], rows: Sequence[Row], profile: Profile,
         return found
     finally:
         engine.stop()
-
-
-def waves(targets: Sequence[EvalTarget], profile: Profile, groups: Sequence[Group]) -> Iterator[list[EvalTarget]]:
-    """Yield `targets`, in order, in groups whose engines the nodes that run, `groups`, have room for together, wherever Ray places
-    the first of them: all of a wave are awaited, and an actor that does not fit would wait forever.
-
-    So engines of several sizes share a wave only where one node has room for all, or every place is large enough for the largest.
-    The nodes count as empty: what other jobs hold is not subtracted, and an engine waits until they give it back.
-    """
-    wave: list[EvalTarget] = []
-    for target in targets:
-        wants = [of_pool("reports", each.name, profile.evaluator_of(each.name), "", workers=1) for each in (*wave, target)]
-        if wave and not (len(wave) < profile.evaluator.actors and fits_together(wants, groups)):
-            yield wave
-            wave = []
-        wave.append(target)
-    if wave:
-        yield wave
 
 
 class _Died(str):

@@ -15,13 +15,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import psutil
 from packaging.requirements import Requirement
 
 from engine.contract.profile import Pool, Profile, load_profile
 from engine.errors import ModelError
 from engine.inference import locate
 from engine.inference.bundled import BUNDLED
+from engine.inference.room import ENGINE_GIB, free_gib
 from engine.records.base import Record
 from engine.sandbox import isolation
 from jobs import places
@@ -32,7 +32,6 @@ from jobs.terminal.console import columns
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 GIB = 2**30
 RAY_GIB = 1.5  # driver, raylet, GCS and the helpers of Ray Data and Ray Train
-ENGINE_GIB = 1.5  # an actor with vLLM and a model of 135M parameters, before its cache
 TRAINER_GIB = 3.0  # a worker that trains 50M parameters
 STUDENTS, EVALUATED = 2, 4  # students that train at once; models that answer the holdout at once: teacher, two students, champion
 DISK_GIB = 3.0  # a small run, its checkpoints and the unpacked models
@@ -102,22 +101,13 @@ def _memory(profile: Profile) -> Iterator[Check]:
     training = STUDENTS * TRAINER_GIB * (not profile.trainer.gpus)
     evaluating = _gib(profile.evaluator, most=EVALUATED)
     need = RAY_GIB + profile.ray.object_store_gib + max(streaming, training, evaluating)
-    free = min(psutil.virtual_memory().available, _cgroup_free()) / GIB
+    free = free_gib()
     fix = "end other programs, or lower actors, kv_cache_gib or object_store_gib in the profile"
     yield _check("memory", free >= need, f"{free:.1f} GiB free", f"about {need:.1f} GiB for {profile.name}", fix)
 
 
 def _gib(pool: Pool, *, most: float = math.inf) -> float:
-    return 0 if pool.gpus else min(pool.actors, most) * (ENGINE_GIB + pool.kv_cache_gib)
-
-
-def _cgroup_free() -> float:
-    """Bytes that a container may still allocate; infinite without a limit."""
-    try:
-        limit, used = (Path("/sys/fs/cgroup", name).read_text().strip() for name in ("memory.max", "memory.current"))
-        return math.inf if limit == "max" else int(limit) - int(used)
-    except (OSError, ValueError):
-        return math.inf
+    return 0 if pool.gpus else min(pool.fewest, most) * (ENGINE_GIB + pool.kv_cache_gib)
 
 
 def _cpus(profile: Profile) -> Iterator[Check]:

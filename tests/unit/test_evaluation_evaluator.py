@@ -12,15 +12,13 @@ from safetensors.numpy import save_file
 
 from engine.contract.evaluation import Nearest, Rules
 from engine.contract.models import FakeModel, Sampling
-from engine.contract.profile import Pool, Profile
+from engine.contract.profile import Pool
 from engine.contract.specialist import TaskUnit
 from engine.contract.teachers import Shot, Shots, Thinks
-from engine.distributed.placement import Group
 from engine.errors import ContractError, ModelError
 from engine.evaluation.answers import Asked, EvalLedger
 from engine.evaluation.baseline import TrainingExamples, build_baseline, user_text
 from engine.evaluation.evaluator import EvalTarget, Evaluator, evenly_spaced, failed
-from engine.evaluation.flow import waves
 from engine.evaluation.predict import predictions
 from engine.evaluation.size import model_size
 from engine.inference.engine import Completion, Request
@@ -255,6 +253,25 @@ def test_a_killed_evaluation_asks_only_for_what_was_not_answered(tmp_path: Path,
         assert other.engine.num_answers == 12 + 1  # type: ignore[attr-defined]
 
 
+def test_engines_of_one_model_share_its_batches_through_the_ledger(tmp_path: Path) -> None:
+    rows = [row(index, f"text {index}") for index in range(20)]
+
+    def evaluators(folder: str, count: int) -> list[Evaluator]:
+        ledger = EvalLedger(rows=Folder(f"{tmp_path}/{folder}/paid"), own=Folder(f"{tmp_path}/{folder}/own"))
+        return [Evaluator(fake(), Pool(batch=3), ledger) for _ in range(count)]
+
+    own, *_ = together = evaluators("shared", 3)
+    own.time(rows, 2)
+    for part, each in enumerate(together):
+        each.answer(rows, 2, part, len(together))
+    evaluated = own.evaluate(rows, 2)
+    [alone] = evaluators("alone", 1)
+    assert [each.text for each in evaluated.completions] == [each.text for each in alone.evaluate(rows, 2).completions]
+    assert sorted(evaluated.seconds) == [0, 10]
+    # 2 alone, then 6 batches of 3: one is timed, and the other five are dealt; each engine warms up once
+    assert [each.engine.num_answers for each in together] == [1 + 2 + 3 + 6, 1 + 6, 1 + 3]  # type: ignore[attr-defined]
+
+
 def test_an_engine_that_fails_ends_only_the_evaluation_of_its_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(self: FakeEngine, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
         raise TypeError("a bug")
@@ -288,47 +305,3 @@ def test_keys_of_kept_answers_stay(tmp_path: Path) -> None:
     asked = [Asked("aa", Request([{"role": "user", "content": "x"}], 0, 0.0, {"type": "object"}))]
     assert evaluator.answers
     assert evaluator.answers.keys(asked, Sampling(max_tokens=9), alone=[True], tools="t") == ["8f02fb731291e6e87a53a81fe41e60e3"]
-
-
-def nodes(has: dict[str, float], count: int = 1) -> list[Group]:
-    return [Group("n", has, count, count, {"zone": "a"})]
-
-
-def test_engines_that_do_not_fit_together_are_loaded_one_after_the_other() -> None:
-    names = ("a", "b", "large", "c")
-    targets = [fake(name=name) for name in names]
-    large = {"gpus": 4, "pipeline": 2}
-    profile = Profile.model_validate({"name": "p", "evaluator": {"actors": 2, "gpus": 1}, "evaluators": {"large": large}})
-
-    def grouped(cpus: int, gpus: int) -> list[list[str]]:
-        return [[target.name for target in wave] for wave in waves(targets, profile, nodes({"CPU": cpus, "GPU": gpus}))]
-
-    assert grouped(8, 9) == [["a", "b"], ["large", "c"]]
-    assert grouped(8, 8) == [["a", "b"], ["large"], ["c"]]
-    assert grouped(1, 9) == [["a"], ["b"], ["large"], ["c"]]
-    assert grouped(0, 0) == [["a"], ["b"], ["large"], ["c"]]  # `engine.distributed.capacity` has refused this before
-
-
-@pytest.mark.parametrize(
-    ("pool", "groups", "sizes"),
-    [
-        ({"resources": {"rack": 1}}, nodes({"CPU": 8, "rack": 1}), [1, 1, 1]),
-        ({"cpus": 5}, nodes({"CPU": 8}, 2), [2, 1]),  # 15 of 16 CPUs, and yet a node has room for one
-        ({"cpus": 5, "labels": {"zone": "a"}}, [*nodes({"CPU": 8}, 2), Group("other", {"CPU": 64}, 1, 1)], [2, 1]),
-    ],
-)
-def test_engines_wait_for_each_other_where_no_node_has_room_for_one(pool: Any, groups: list[Group], sizes: list[int]) -> None:
-    targets = [fake(name=name) for name in "abc"]
-    profile = Profile.model_validate({"name": "p", "evaluator": {"actors": 3, **pool}})
-    assert [len(wave) for wave in waves(targets, profile, groups)] == sizes
-
-
-def test_engines_of_several_sizes_do_not_wait_for_one_that_ray_has_placed_badly() -> None:
-    targets = [fake(name=name) for name in ("a", "b", "large")]
-    profile = Profile.model_validate({"name": "p", "evaluator": {"actors": 3, "cpus": 4}, "evaluators": {"large": {"cpus": 8}}})
-
-    def grouped(cpus: int, count: int) -> list[list[str]]:
-        return [[target.name for target in wave] for wave in waves(targets, profile, nodes({"CPU": cpus}, count))]
-
-    assert grouped(8, 2) == [["a", "b"], ["large"]]  # a and b may lie on both nodes
-    assert grouped(8, 3) == grouped(16, 1) == [["a", "b", "large"]]

@@ -26,7 +26,7 @@ class Engine:
         self.at, self.error, self.group, self.is_stopped = at, error, None, False
         self.want = of_pool("reports", "a", Pool(cpus=1, resources={"blue": 1}), "evaluator", workers=1)
         self.actor = SimpleNamespace(
-            **{name: SimpleNamespace(remote=self._method(name)) for name in ("ready", "time", "evaluate", "become")}
+            **{name: SimpleNamespace(remote=self._method(name)) for name in ("ready", "time", "answer", "evaluate", "become")}
         )
 
     def _method(self, name: str) -> Callable[..., Callable[[], Any]]:
@@ -46,14 +46,14 @@ def evaluate(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Return what evaluates models by the engines that each gets, one after the other; all of them must be stopped."""
     monkeypatch.setattr(flow.ray, "get", lambda reference: reference())
     monkeypatch.setattr(flow.ray, "put", lambda value: value)
-    monkeypatch.setattr(flow.ray, "wait", lambda references, timeout: (references, []))
+    monkeypatch.setattr(flow.ray, "wait", lambda references, **options: (references, []))
     monkeypatch.setattr(flow.ray, "is_initialized", lambda: True)
     monkeypatch.setattr(flow.session, "running_groups", lambda: [Group("n", {"CPU": 9}, 1, 1)])
 
     def run(alike: bool = False, **engines: list[Engine]) -> list[str]:
         rest = {name: [*each] for name, each in engines.items()}
         monkeypatch.setattr(flow, "_start", lambda target, pool, ledger: rest[target.name].pop(0))
-        targets: list[EvalTarget] = [SimpleNamespace(name=name) for name in engines]  # type: ignore[misc]
+        targets: list[EvalTarget] = [SimpleNamespace(name=name, role="student", model=None, folder=None) for name in engines]  # type: ignore[misc]
         profile = Profile.model_validate({"name": "test", "evaluator": {"actors": 2}})
         call = flow.evaluate_alike if alike else flow.evaluate
         options = {} if alike else {"timed": 1, "progress": lambda line: None}
@@ -83,6 +83,12 @@ def test_a_model_that_dies_each_time_fails(evaluate: Callable[..., Any]) -> None
 
 def test_a_fault_is_a_verdict_at_once(evaluate: Callable[..., Any]) -> None:
     assert evaluate(a=[Engine("ready", FAULT)], b=[Engine("", None)]) == ["no weights", "yes"]
+
+
+@pytest.mark.parametrize("at", ["", "ready", "answer"])
+def test_an_engine_that_helps_may_be_lost(evaluate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, at: str) -> None:
+    monkeypatch.setattr(flow, "helpers", lambda wave, *_, **__: [1, 0])
+    assert evaluate(a=[Engine("", None), Engine(at, DIED)], b=[Engine("", None)]) == ["yes", "yes"]
 
 
 def test_an_engine_whose_node_was_lost_for_good_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,6 @@ from engine.teachers.route import Routing
 from engine.teachers.skipped import SkippedCounter
 from engine.teachers.teacher import TeacherSpec
 from jobs.steps import trained
-from jobs.steps.engines import with_engines
 from jobs.steps.judging import grader_spec, model_client, scorer_spec
 from jobs.steps.models import found
 from jobs.steps.progress import ProgressMeter
@@ -142,11 +141,10 @@ def _with_drift(context: JobContext, spec: GraderSpec, judge: JudgeMetrics, summ
 
 
 def _teacher_specs(context: JobContext) -> list[TeacherSpec | LabelsSpec]:
-    specs = [
+    return [
         _teacher_spec(context, section) if section.answers else LabelsSpec(section.name)
         for section in context.contract.teachers.models
     ]
-    return with_engines(context, specs)
 
 
 def _teacher_spec(context: JobContext, section: Teacher) -> TeacherSpec:

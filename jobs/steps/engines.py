@@ -1,62 +1,53 @@
-"""How many engines of each teacher answer, where the profile gives a range and one machine has to hold them all."""
+"""How many engines of a teacher answer, where the profile gives a range and one machine has to hold them all."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+import logging
+from collections.abc import Iterator
 
 from engine.contract.consumers import consumers
-from engine.contract.models import LlamaCppModel, VllmModel
+from engine.contract.models import LlamaCppModel, Model, TrainedModel, VllmModel
 from engine.contract.profile import Pool
 from engine.inference.room import Engines, free_gib, that_fit, weights_gib
 from engine.inference.weights import Weights
 from engine.runs.job import JobContext
-from engine.teachers.labels import LabelsSpec
-from engine.teachers.teacher import TeacherSpec
-from jobs.steps.judging import weights
+from jobs.steps.models import found
+
+log = logging.getLogger(__name__)
 
 RESERVED_GIB = 1.5  # driver, raylet and what streams between them, beside the object store
 
 
-def with_engines(context: JobContext, specs: Sequence[TeacherSpec | LabelsSpec]) -> list[TeacherSpec | LabelsSpec]:
-    """Return `specs`; on a cluster of this machine a range of actors has become as many as memory has room for.
+def teacher_pool(context: JobContext, payee: str, model: Model, weights: Weights | None) -> Pool:
+    """Return the pool of the teacher `payee`, whose files are `weights`. On the CPUs of this machine a range of actors has become
+    as many as memory has room for, beside the other engines of the job; the fewest if they only ask a server.
 
     They start at once, and together: an actor that is added once there is work for it would load when the others are half done.
     """
-    if context.profile.ray.address != "local":
-        return list(specs)
-    ranged = [spec for spec in specs if isinstance(spec, TeacherSpec) and _is_open(spec)]
-    room = free_gib() - RESERVED_GIB - context.profile.ray.object_store_gib - sum(_others(context, specs, ranged))
-    wanted = [Engines(spec.client.pool, weights_gib(spec.client.weights)) for spec in ranged]
-    counts = {}
-    for spec, engines, count in zip(ranged, wanted, that_fit(wanted, room), strict=True):
-        counts[spec.name] = count
-        if count < engines.pool.actors:
-            context.log(
-                f"{context.job.name}: {count} of {engines.pool.actors} engines of {spec.name}: each takes about "
-                f"{engines.each_gib:.1f} GiB, and {max(room, 0):.1f} are free for them"
-            )
-    return [_fixed(spec, counts[spec.name]) if spec.name in counts else spec for spec in specs]
+    pool = context.profile.teacher_of(payee)
+    if context.profile.ray.address != "local" or pool.gpus or pool.fewest == pool.actors:
+        return pool
+    if not isinstance(model, VllmModel | LlamaCppModel):
+        return _fixed(pool, pool.fewest)
+    others = list(_beside(context, payee)) if context.job.name == "candidates" else []
+    wanted = [Engines(pool, weights_gib(weights)), *others]
+    room = free_gib() - RESERVED_GIB - context.profile.ray.object_store_gib
+    count, *_ = that_fit(wanted, room)
+    if count < pool.actors:
+        log.warning("%s: %d of %d engines: each takes %.1f GiB, free are %.1f", payee, count, pool.actors, wanted[0].each_gib, room)
+    return _fixed(pool, count)
 
 
-def _is_open(spec: TeacherSpec) -> bool:
-    pool = spec.client.pool
-    return pool.fewest < pool.actors and not pool.gpus and spec.client.has_engine
+def _fixed(pool: Pool, count: int) -> Pool:
+    return pool.model_copy(update={"actors": count, "min_actors": count})
 
 
-def _fixed(spec: TeacherSpec | LabelsSpec, count: int) -> TeacherSpec | LabelsSpec:
-    assert isinstance(spec, TeacherSpec)
-    pool = spec.client.pool.model_copy(update={"actors": count, "min_actors": count})
-    return replace(spec, client=replace(spec.client, pool=pool))
-
-
-def _others(context: JobContext, specs: Sequence[TeacherSpec | LabelsSpec], ranged: Sequence[TeacherSpec]) -> Iterator[float]:
-    """Yield the GiB of the engines on CPUs whose number is given: of other teachers, and of models that judge."""
-    for spec in specs:
-        if isinstance(spec, TeacherSpec) and spec not in ranged and spec.client.has_engine:
-            yield _fewest(spec.client.pool, spec.client.weights)
+def _beside(context: JobContext, payee: str) -> Iterator[Engines]:
+    """Yield the other engines on CPUs that answer and judge while the teacher `payee` answers."""
     for consumer in consumers(context.contract):
-        if consumer.job == "candidates" and consumer.kind != "teacher" and isinstance(consumer.model, VllmModel | LlamaCppModel):
-            yield _fewest(context.profile.judge, weights(context, consumer.model))
-
-
-def _fewest(pool: Pool, model: Weights | None) -> float:
-    return 0.0 if pool.gpus else pool.fewest * Engines(pool, weights_gib(model)).each_gib
+        model, is_teacher = consumer.model, consumer.kind == "teacher"
+        if consumer.job != "candidates" or (is_teacher and consumer.payee == payee):
+            continue
+        pool = context.profile.teacher_of(consumer.payee) if is_teacher else context.profile.judge
+        if isinstance(model, TrainedModel):
+            yield Engines(pool, 0.0)  # a student or a release: small beside its engine
+        elif isinstance(model, VllmModel | LlamaCppModel) and not pool.gpus:
+            yield Engines(pool, weights_gib(found(context, model.path)))

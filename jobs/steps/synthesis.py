@@ -68,12 +68,13 @@ def _specs(context: JobContext, files: int) -> list[SynthesizerSpec]:
     specs = []
     for model in dict.fromkeys(synthesis.model for synthesis in syntheses):
         mine = {files + number: synthesis for number, synthesis in enumerate(syntheses) if synthesis.model == model}
+        client = model_client(context, model, "synthesis", payee=SYNTHESIS) if model else None
         specs.append(
             SynthesizerSpec(
                 syntheses=tuple(mine.values()),
                 specialist=context.contract.specialist,
-                pool=context.profile.teacher if model else context.profile.cpu,
-                client=model_client(context, model, "synthesis", payee=SYNTHESIS) if model else None,
+                pool=client.pool if client else context.profile.cpu,
+                client=client,
                 numbers={synthesis.title: number for number, synthesis in mine.items()},
                 max_chars=context.contract.prompts.max_chars,
             )

@@ -14,7 +14,8 @@ from jobs import places
 from jobs.steps import engines
 
 SMOKE = Path(places.__file__).parent / "contracts/smoke.yaml"
-RANGE = {"actors": {"min": 1, "max": 2}, "kv_cache_gib": 2 - ENGINE_GIB}  # 2 GiB each, without weights
+EACH = {"kv_cache_gib": 2 - ENGINE_GIB}  # 2 GiB, without weights
+RANGE = {"actors": {"min": 1, "max": 2}, **EACH}
 VLLM = VllmModel(type="vllm", path="m")
 
 
@@ -25,7 +26,7 @@ def actors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def run(pool: dict, *, free: float, model: Model = VLLM, job: str = "candidates", changes: Any = (), **profile: Any) -> Any:
         monkeypatch.setattr(engines, "free_gib", lambda: free)
-        sections = {"name": "p", "ray": {"address": "local", "object_store_gib": 0.5}, "teacher": pool} | profile
+        sections = {"name": "p", "ray": {"address": "local", "object_store_gib": 0.5}, "teacher": pool, "judge": EACH} | profile
         contract = load_contract(SMOKE, changes).contract
         context: Any = SimpleNamespace(profile=Profile.model_validate(sections), contract=contract, job=SimpleNamespace(name=job))
         found = engines.teacher_pool(context, contract.teachers.models[0].name, model, tmp_path)
@@ -35,8 +36,8 @@ def actors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_as_many_engines_start_as_memory_has_room_for(actors: Any) -> None:
-    assert actors(RANGE, free=6.0) == (2, 2)
-    assert actors(RANGE, free=5.9) == (1, 1)
+    assert actors(RANGE, free=8.0) == (2, 2)  # 6 beside what is reserved: two engines, and one of the judge
+    assert actors(RANGE, free=7.9) == (1, 1)
 
 
 def test_a_number_of_engines_stays(actors: Any) -> None:
@@ -46,9 +47,10 @@ def test_a_number_of_engines_stays(actors: Any) -> None:
 def test_engines_of_the_same_job_share_the_memory(actors: Any) -> None:
     one = '{"name": "%s", "model": {"type": "vllm", "path": "m"}, "sampling": {"n": 2, "greedy_first": true}}'
     two = [f"teachers.models=[{one % 'a'}, {one % 'b'}]"]
-    assert actors(RANGE, free=8.0, changes=two) == (2, 2)  # 6 GiB are free: 2 engines of the first, and 1
-    assert actors(RANGE, free=7.9, changes=two) == (1, 1)
-    assert actors(RANGE, free=7.9, changes=two, job="capture") == (2, 2)  # one teacher after the other
+    direct = [*two, 'judges={"checks": [{"type": "json_schema"}]}', "teachers.mode=direct"]
+    assert actors(RANGE, free=8.0, changes=direct) == (2, 2)  # two engines of the first, and one of the second
+    assert actors(RANGE, free=7.9, changes=direct) == (1, 1)
+    assert actors(RANGE, free=6.0, changes=direct, job="capture") == (2, 2)  # one teacher after the other
 
 
 def test_nodes_of_a_cluster_and_gpus_grow_with_the_work(actors: Any) -> None:

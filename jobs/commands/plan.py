@@ -184,9 +184,12 @@ def read_pilot(work: Workspace, drawn: Artifact, *, represents: int) -> Pilot:
 
 
 def _rates(work: Workspace) -> Rates:
-    teachers, pool = work.contract.teachers.models, work.profile.teacher
+    teachers = work.contract.teachers.models
     remote = frozenset(teacher.name for teacher in teachers if teacher.model.type == "endpoint")
-    at_once = {teacher.name: pool.actors * (pool.max_num_seqs if teacher.name in remote else 1) for teacher in teachers}
+    at_once = {}
+    for teacher in teachers:
+        pool = work.profile.teacher_of(teacher.name)
+        at_once[teacher.name] = pool.fewest * (pool.max_num_seqs if teacher.name in remote else 1)  # of a range what is sure
     return Rates(work.contract.budget.price, at_once, remote, frozenset(work.contract.curation.pick.pools))
 
 

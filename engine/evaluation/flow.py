@@ -92,7 +92,10 @@ def _side_by_side(
     errors = [_load(engine, progress) for engine in engines]
     loaded = [[each for each in others if _is_loaded(each)] for others in helping]
     errors = [error or _error_of(engine.actor.time.remote(shared, timed)) for engine, error in zip(engines, errors, strict=True)]
-    parts = [[] if error else _parts(*each, shared, timed) for *each, error in zip(engines, loaded, errors, strict=True)]
+    parts = [
+        [] if error else _parts(engine, others, shared, timed)
+        for engine, others, error in zip(engines, loaded, errors, strict=True)
+    ]
     started = [
         None if error or waits else engine.actor.evaluate.remote(shared, timed)
         for engine, error, waits in zip(engines, errors, parts, strict=True)

@@ -8,14 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.contract.curation import SIGNALS_OF_ORDER, Curation, Pick, Stratum
+from engine.contract.curation import SIGNALS_OF_ORDER, Curation, Pick
 from engine.contract.signals import SIGNALS
 from engine.curation import topics
 from engine.curation.contamination import COLUMNS, Resemblance, by_embedding, counted
 from engine.curation.dispositions import DISPOSITION
 from engine.curation.embedder import EMBEDDED
 from engine.curation.measure import STRATA, Measures, measured
-from engine.curation.select import Eligible, Strings, round_robin_rank
+from engine.curation.select import Eligible, Strings, quotas_of, round_robin_rank
 from engine.curation.vector_shards import Vectors
 from engine.dedup.leaders import Leaders
 from engine.dedup.vectors import matrix
@@ -95,8 +95,8 @@ def pickable(shard: Shard, placed: Placed, numbers: np.ndarray, among: np.ndarra
     """
     rows, cluster = shard.rows.filter(pa.array(among)), numbers[placed.label[among]]
     columns = {"number": pa.array(cluster), "closeness": pa.array(placed.closeness[among]), "scenario": _code(rows["scenario"])}
-    columns |= {stratum: _code(rows[stratum]) for stratum in _limited(pick) if stratum != "cluster"}
-    if "cluster" in _limited(pick):
+    columns |= {stratum: _code(rows[stratum]) for stratum in quotas_of(pick) if stratum != "cluster"}
+    if "cluster" in quotas_of(pick):
         columns["cluster"] = _code(pa.chunked_array([pa.array(cluster).cast(pa.string())]))
     columns |= {name: pc.fill_null(rows[name], np.nan) for name in SIGNALS_OF_ORDER.get(pick.order, ())}
     if pick.order == "information":
@@ -104,13 +104,19 @@ def pickable(shard: Shard, placed: Placed, numbers: np.ndarray, among: np.ndarra
     return pa.table(columns)
 
 
+def scorable(rows: pa.Table, vectors: Vectors, pick: Pick) -> Eligible:
+    """Return rows of `pickable` without what needs all of them; without vectors where the order does not look at them."""
+    mean_nll = rows["mean_nll"].to_numpy() if "mean_nll" in rows.column_names else np.zeros(len(rows), np.float32)
+    strata: dict[str, Strings] = {stratum: rows[stratum] for stratum in quotas_of(pick)}
+    signals = {name: rows[name].to_numpy() for name in SIGNALS_OF_ORDER.get(pick.order, ())}
+    return Eligible(vectors, np.zeros(len(rows), np.int64), rows["number"].to_numpy(), mean_nll, strata, signals)
+
+
 def eligible(rows: pa.Table, vectors: Vectors, pick: Pick) -> Eligible:
     """Return the rows that may be picked, from `pickable` of all shards; without vectors where the order does not look at them."""
-    cluster = rows["number"].to_numpy()
-    ranks = round_robin_rank(cluster, rows["closeness"].to_numpy(), rows["scenario"])
-    mean_nll = rows["mean_nll"].to_numpy() if "mean_nll" in rows.column_names else np.zeros(len(rows), np.float32)
-    strata: dict[str, Strings] = {stratum: rows[stratum] for stratum in _limited(pick)}
-    return Eligible(vectors, ranks, cluster, mean_nll, strata, {name: rows[name].to_numpy() for name in _signals(pick)})
+    found = scorable(rows, vectors, pick)
+    ranks = round_robin_rank(found.cluster, rows["closeness"].to_numpy(), rows["scenario"])
+    return found._replace(round_robin_rank=ranks)
 
 
 def dispositions(shard: Shard, placed: Placed, frame: Frame, lost: Lost, is_picked: np.ndarray) -> pa.Table:
@@ -149,16 +155,6 @@ def measures(shard: Shard, placed: Placed, frame: Frame, is_picked: np.ndarray) 
     rows = Eligible(shard.vectors, np.zeros(len(cluster), np.int64), cluster, mean_nll, strata, signals)
     picked = shard.rows["answer_id"].combine_chunks().filter(pa.array(is_picked))
     return measured(rows, is_picked, frame.mean, frame.landmarks), counted(shard.resemblance, picked)
-
-
-def _limited(pick: Pick) -> list[Stratum]:
-    """Return the strata with a quota, each once."""
-    strata: list[Stratum] = [*pick.quotas]
-    return [*strata, "cluster"] if pick.per_cluster is not None and "cluster" not in strata else strata
-
-
-def _signals(pick: Pick) -> tuple[str, ...]:
-    return SIGNALS_OF_ORDER.get(pick.order, ())
 
 
 def _code(values: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -5,7 +5,8 @@
     duplicates   within a shard where it is the only one; else as `engine/dedup/flow.py` finds them, over all shards
     topics       centres are trained on a sample; each shard is placed among them, and adds its part of the map's axes
     pick         without a limit each shard picks by itself; else one task reads 20 to 40 bytes a row that may be picked, and holds
-                 about 60 more; vectors are read shard by shard, by the orders that look at them
+                 about 60 more; vectors are read shard by shard, by the orders that look at them. Of more than a million rows it is
+                 ranges of the order, one after the other (`pick_flow`), but for the two orders that look at what is picked
     finish       each shard gets its dispositions and its measures, which are added
 
 Shards are cut by prompt_id and by the number of rows, so they are the same for any blocks of the input.
@@ -21,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.contract.curation import Curation
-from engine.curation import decide, measure, topics
+from engine.curation import decide, measure, pick_flow, topics
 from engine.curation.contamination import Resemblance
 from engine.curation.decide import Frame, Lost, Placed, Shard
 from engine.curation.embedder import EMBEDDED
@@ -135,10 +136,14 @@ def _picked(
     if not section.pick.limits:
         return [executor.start(decide.stays, *both)[0] for both in zip(shards.shards, lost, strict=True)]
     parts = zip(shards.shards, shards.vectors, placed, lost, strict=True)
-    prepared = [executor.start(_pickable, section, frame, *part, returns=3) for part in parts]
-    vectors = [of_shard for *_, of_shard in prepared] if _looks_at_vectors(section) else []
-    columns, masks = [columns for columns, *_ in prepared], [mask for _, mask, _ in prepared]
-    return executor.start(_pick, section, vectors, len(columns), *columns, *masks, returns=len(columns))
+    prepared = [executor.start(_pickable, section, frame, *part, returns=4) for part in parts]
+    columns, masks, vectors, lengths = (list(column) for column in zip(*prepared, strict=True))
+    vectors, rows = vectors if _looks_at_vectors(section) else [], executor.fetch(lengths)
+    if section.pick.order in pick_flow.ORDERS and sum(rows) > pick_flow.RANGE_ROWS:
+        picked = pick_flow.pick(columns, vectors, rows, section.pick, executor)
+    else:
+        picked = executor.start(_pick, section, vectors, *columns, returns=len(columns))
+    return [executor.start(_among, *both)[0] for both in zip(masks, picked, strict=True)]
 
 
 def _added(placed: Sequence[Ref], executor: Executor) -> Ref:
@@ -234,32 +239,33 @@ def _frame(mean: np.ndarray, added: Added, *marks: np.ndarray) -> Frame:
 
 def _pickable(
     section: Curation, frame: Frame, shard: Shard, vectors: np.ndarray, placed: Placed, lost: Lost
-) -> tuple[pa.Table, np.ndarray, np.ndarray | None]:
+) -> tuple[pa.Table, np.ndarray, np.ndarray | None, int]:
     mask = decide.stays(shard, lost)
     of_rows = vectors[mask] if _looks_at_vectors(section) else None
-    return decide.pickable(shard, placed, frame.numbers, mask, section.pick), mask, of_rows
+    columns = decide.pickable(shard, placed, frame.numbers, mask, section.pick)
+    return columns, mask, of_rows, len(columns)
 
 
 def _looks_at_vectors(section: Curation) -> bool:
     return section.pick.limits and section.pick.order in decide.LOOKS_AT_VECTORS
 
 
-def _pick(section: Curation, vectors: list[Ref], count: int, *parts: Any) -> Any:
-    """Return the mask of the picked rows of each shard, of which `parts` are decide.pickable and then the masks of those rows."""
-    tables, masks = parts[:count], parts[count:]
+def _pick(section: Curation, vectors: list[Ref], *tables: pa.Table) -> Any:
+    """Return the mask of the picked rows of each of `tables`, which are decide.pickable."""
     rows, sizes = pa.concat_tables(tables), [len(table) for table in tables]
     is_picked = np.ones(len(rows), bool)
     if len(rows):
         # Where the order looks at no vector, there are as many as rows, without dimensions.
         of_rows = VectorShards(vectors, sizes) if vectors else np.empty((len(rows), 0), np.float32)
         is_picked = select(decide.eligible(rows, of_rows, section.pick), section.pick)
-    ends = np.cumsum(sizes)
-    result = []
-    for mask, start, end in zip(masks, ends - sizes, ends, strict=True):
-        of_shard = mask.copy()
-        of_shard[mask] = is_picked[start:end]
-        result.append(of_shard)
-    return returned(result)
+    return returned(np.split(is_picked, np.cumsum(sizes)[:-1]))
+
+
+def _among(mask: np.ndarray, picked: np.ndarray) -> np.ndarray:
+    """Return the mask of the picked rows among all, of those that `mask` has."""
+    among = mask.copy()  # the argument is not this task's own
+    among[mask] = picked
+    return among
 
 
 def _finish(

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from engine.contract.curation import Pick
+from engine.contract.curation import Pick, Stratum
 from engine.curation.vector_shards import Vectors
 
 LANDMARKS = 2_048  # evenly spread rows that represent all rows in comparisons of all with all
@@ -43,18 +43,38 @@ class Eligible(NamedTuple):
     signals: Mapping[str, np.ndarray] = {}
 
 
-class QuotaTracker:
+Score = Callable[[Eligible, np.ndarray | None], np.ndarray]
+"""Of rows, and of the mean of all rows' vectors, of which they may be a shard; None: they are all."""
+
+
+class Left(NamedTuple):
     """How many more rows may be picked, in all and of each value that has a quota."""
 
-    def __init__(self, rows: Eligible, pick: Pick) -> None:
-        self.left = pick.count or len(rows.vectors)
+    rows: int
+    of_values: list[dict[str, int]]  # for each stratum with a quota; a value that was not met yet is missing
+
+
+class QuotaTracker:
+    """Counts how many more rows may be picked, in all and of each value that has a quota."""
+
+    def __init__(self, strata: Mapping[str, Strings], pick: Pick, *, rows: int, left: Left | None = None) -> None:
+        """`strata` are the values of the rows that are looked at, `rows` how many there are in all, of which those that were looked
+        at before have `left` the rest."""
+        self.left = left.rows if left else pick.count or rows
         self.cells: list[tuple[np.ndarray, np.ndarray]] = []  # value of each row, rows left of each value
-        quotas: dict[str, dict[str, int | float]] = {stratum: dict(values) for stratum, values in pick.quotas.items()}
-        if pick.per_cluster is not None:
-            quotas["cluster"] = {"*": pick.per_cluster} | quotas.get("cluster", {})
-        for stratum, quota in quotas.items():
-            names, cell = coded(rows.strata[stratum])
-            self.cells.append((cell, np.array([_limit(quota, name, pick.count, len(cell)) for name in names], np.int64)))
+        self.names: list[list[str]] = []
+        self.before = left.of_values if left else [{} for _ in quotas_of(pick)]
+        for (stratum, quota), known in zip(quotas_of(pick).items(), self.before, strict=True):
+            names, cell = coded(strata[stratum])
+            of_names = [known.get(name, _limit(quota, name, pick.count, rows)) for name in names]
+            self.cells.append((cell, np.array(of_names, np.int64)))
+            self.names.append(names)
+
+    @property
+    def state(self) -> Left:
+        """What is left for rows that come later."""
+        now = [dict(zip(names, left.tolist(), strict=True)) for names, (_, left) in zip(self.names, self.cells, strict=True)]
+        return Left(self.left, [before | after for before, after in zip(self.before, now, strict=True)])
 
     def open(self) -> np.ndarray:
         """Return a mask of the rows that may still be picked."""
@@ -78,7 +98,15 @@ def select(rows: Eligible, pick: Pick) -> np.ndarray:
     """Return a mask of the picked rows; all of them if the contract has no limit or quota."""
     if not pick.limits or not len(rows.vectors):
         return np.ones(len(rows.vectors), bool)
-    return ORDERS[pick.order](rows, QuotaTracker(rows, pick))
+    return ORDERS[pick.order](rows, QuotaTracker(rows.strata, pick, rows=len(rows.vectors)))
+
+
+def quotas_of(pick: Pick) -> dict[Stratum, dict[str, int | float]]:
+    """Return the quotas of each stratum that has some, `per_cluster` among them."""
+    quotas: dict[Stratum, dict[str, int | float]] = {stratum: dict(values) for stratum, values in pick.quotas.items()}
+    if pick.per_cluster is not None:
+        quotas["cluster"] = {"*": pick.per_cluster} | quotas.get("cluster", {})
+    return quotas
 
 
 def density(rows: Eligible, mean: np.ndarray | None = None) -> np.ndarray:
@@ -96,20 +124,21 @@ def typical(rows: Eligible, quotas: QuotaTracker) -> np.ndarray:
     return _in_order(np.lexsort((rows.cluster, rows.round_robin_rank)), quotas)
 
 
-def difficulty(rows: Eligible) -> np.ndarray:
+def difficulty(rows: Eligible, mean: np.ndarray | None = None) -> np.ndarray:
     """Return the instruction-following difficulty; negative from 1 on, where the prompt does not help."""
     values = rows.signals["ifd"]
     return np.where(values < 1, values, -values)
 
 
-def by_score(score: Callable[[Eligible], np.ndarray]) -> Callable[[Eligible, QuotaTracker], np.ndarray]:
+def falling(score: Score, rows: Eligible, mean: np.ndarray | None = None) -> np.ndarray:
+    """Return keys that rise where the `score` falls; that of nan is the last."""
+    values = score(rows, mean)
+    return -np.where(np.isnan(values), -np.inf, values)
+
+
+def by_score(score: Score) -> Callable[[Eligible, QuotaTracker], np.ndarray]:
     """Return an order that picks by falling `score`; nan comes last."""
-
-    def order(rows: Eligible, quotas: QuotaTracker) -> np.ndarray:
-        values = score(rows)
-        return _in_order(np.argsort(-np.where(np.isnan(values), -np.inf, values), kind="stable"), quotas)
-
-    return order
+    return lambda rows, quotas: _in_order(np.argsort(falling(score, rows), kind="stable"), quotas)
 
 
 def k_center(rows: Eligible, quotas: QuotaTracker) -> np.ndarray:
@@ -151,6 +180,13 @@ def facility_location(rows: Eligible, quotas: QuotaTracker) -> np.ndarray:
     return picked
 
 
+def turns(names: Sequence[str], frequency: Sequence[int]) -> np.ndarray:
+    """Return the turn of each scenario in a round: that which is rarest among all rows comes first."""
+    turn = np.empty(len(names), np.int32)
+    turn[sorted(range(len(names)), key=lambda number: (frequency[number], names[number]))] = np.arange(len(names))
+    return turn
+
+
 def round_robin_rank(cluster: np.ndarray, closeness: np.ndarray, scenario: Strings) -> np.ndarray:
     """Return the rank of each row within its cluster, 0 first, taken round-robin over the cluster's scenarios.
 
@@ -158,20 +194,17 @@ def round_robin_rank(cluster: np.ndarray, closeness: np.ndarray, scenario: Strin
     rows keep their order.
     """
     names, code = coded(scenario)
-    frequency = np.bincount(code, minlength=len(names)).tolist()
-    turn = np.empty(len(names), np.int32)  # of a scenario in each round
-    turn[sorted(range(len(names)), key=lambda number: (frequency[number], names[number]))] = np.arange(len(names))
-    taken = turn[code]
+    taken = turns(names, np.bincount(code, minlength=len(names)).tolist())[code]
     order = np.lexsort((-closeness, taken, cluster))
     round_number = np.empty(len(code), np.int64)  # of a row: its place among the rows of its cluster and scenario
-    round_number[order] = _places(cluster[order], taken[order])
+    round_number[order] = places(cluster[order], taken[order])
     order = np.lexsort((taken, round_number, cluster))
     rank = np.empty(len(code), np.int64)
-    rank[order] = _places(cluster[order])
+    rank[order] = places(cluster[order])
     return rank
 
 
-def _places(*keys: np.ndarray) -> np.ndarray:
+def places(*keys: np.ndarray) -> np.ndarray:
     """Return the place of each row, 0 first, among the rows with equal `keys`, which are together."""
     is_first = np.zeros(len(keys[0]), bool)
     is_first[:1] = True
@@ -200,19 +233,27 @@ def coded(values: Strings) -> tuple[list[str], np.ndarray]:
     return whole.dictionary.to_pylist(), whole.indices.to_numpy()
 
 
+SCORES: dict[str, Score] = {
+    "information": density,
+    "deita": lambda rows, mean: rows.signals["complexity"] * rows.signals["quality"],
+    "ifd": difficulty,
+    "dense": lambda rows, mean: rows.signals["density"],
+}
 ORDERS: dict[str, Callable[[Eligible, QuotaTracker], np.ndarray]] = {
     "typical": typical,
     "k_center": k_center,
     "facility_location": facility_location,
-    "information": by_score(density),
-    "deita": by_score(lambda rows: rows.signals["complexity"] * rows.signals["quality"]),
-    "ifd": by_score(difficulty),
-    "dense": by_score(lambda rows: rows.signals["density"]),
+    **{name: by_score(score) for name, score in SCORES.items()},
 }
 
 
 def _in_order(order: np.ndarray, quotas: QuotaTracker) -> np.ndarray:
-    picked = np.zeros(len(order), bool)
+    return take_in_order(order, len(order), quotas)
+
+
+def take_in_order(order: np.ndarray, rows: int, quotas: QuotaTracker) -> np.ndarray:
+    """Return a mask of `rows` rows: the first ones of `order` that `quotas` has room for, which are counted."""
+    picked = np.zeros(rows, bool)
     for row in _in_chunks(order):
         if not quotas.left:
             break

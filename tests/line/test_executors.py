@@ -9,7 +9,7 @@ from data_world import candidate_rows, contract, mails, put_inputs, write_jsonl
 
 from engine.contract.contract import Contract
 from engine.contract.profile import Ray
-from engine.curation import answers, decide_flow
+from engine.curation import answers, decide_flow, pick_flow
 from engine.dedup import plan
 from engine.distributed import in_process
 
@@ -52,7 +52,7 @@ WORK: dict[str, tuple[Callable[[Path], None], Contract]] = {
 @pytest.mark.parametrize("job", WORK)
 def test_threads_and_ray_write_the_same_files_for_any_number_of_workers(cluster, job, tmp_path, tmp_path_factory, monkeypatch):
     small = [(decide_flow, "SHARD_ROWS", 20), (answers, "SCAN_ROWS", 20), (answers, "PROMPTS_PER_PARTITION", 30)]
-    small.append((plan, "PIECE_BYTES", 999))
+    small += [(plan, "PIECE_BYTES", 999), (pick_flow, "RANGE_ROWS", 15)]
     for module, name, size in small:  # several shards of the 50 prompts, blocks of their candidates, and pieces of each
         monkeypatch.setattr(module, name, size)
     put, order = WORK[job]

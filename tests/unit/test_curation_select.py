@@ -104,7 +104,7 @@ def test_k_center_is_within_twice_the_best_radius():
     """Gonzalez (1985), with Euclidean distance; the best of all pairs of centres is found by trying them."""
     rows = eligible(30, lumps=3)
     distance = np.linalg.norm(rows.vectors[:, None] - rows.vectors[None], axis=2)
-    found = np.flatnonzero(k_center(rows, module.QuotaTracker(rows, pick(count=2))))
+    found = np.flatnonzero(k_center(rows, module.QuotaTracker(rows.strata, pick(count=2), rows=len(rows.vectors))))
     best = min(distance[:, [a, b]].min(axis=1).max() for a in range(30) for b in range(a))
     assert distance[:, found].min(axis=1).max() <= 2 * best + 1e-6
 
@@ -117,7 +117,7 @@ def test_facility_location_is_what_the_plain_greedy_algorithm_picks():
         gain = np.maximum(similarity - best, 0).sum(axis=1)
         expected.append(int(gain.argmax()))
         best = np.maximum(best, similarity[expected[-1]])
-    found = facility_location(rows, module.QuotaTracker(rows, pick(count=10)))
+    found = facility_location(rows, module.QuotaTracker(rows.strata, pick(count=10), rows=len(rows.vectors)))
     assert np.flatnonzero(found).tolist() == sorted(expected)
 
 

@@ -16,8 +16,7 @@ class Pool(Section):
     """A pool of equal actors or tasks; the resources are those of one of them."""
 
     actors: Positive = 1
-    """Actors, or tasks at once. `{min: 2, max: 8}`: as many as there is work for, and the run starts with the fewest; of teachers
-    on the CPUs of one machine (`ray.address: local`) as many as its memory has room for, from the start."""
+    """Actors, or tasks at once. `{min: 2, max: 8}`: as many as there is work for, and the run starts with the fewest."""
     min_actors: Positive | None = None
     """Fewest actors; what `min` of `actors` sets. Default: `actors`."""
     cpus: float = Field(default=1, ge=0)
@@ -44,6 +43,10 @@ class Pool(Section):
     straggler_factor: float | None = Field(default=3, gt=1)
     """An actor whose calls take more than this many times as long as those of the others of its pool is replaced if another
     node has room: it finishes its batch, and another begins the next one there. null: never."""
+
+    def at_most(self, actors: int) -> "Pool":
+        """Return the pool with no more than `actors` actors."""
+        return self.model_copy(update={"actors": min(self.actors, actors), "min_actors": min(self.fewest, actors)})
 
     def block(self, rows: int, *, answers: int = 1) -> int:
         """Return the rows of one Ray Data block, a multiple of `batch`, for `rows` rows that become `answers` rows each.
@@ -177,8 +180,8 @@ class Profile(Section):
     trainer: Pool = Pool()
     """One training worker; `actors` and `batch` are not used."""
     evaluator: Pool = Pool()
-    """Engines that answer the holdout, one for each model, and as many for a teacher as `teacher` has, if a long holdout is worth
-    it; at most `actors` are loaded at the same time."""
+    """Engines that answer the holdout, one for each model, and as many for a teacher as answered the prompts, if the holdout is
+    long: at least three batches each. At most `actors` are loaded at the same time, and no more helps than memory has room for."""
     exporters: dict[Literal["gguf", "int4"], str] = Field(default={})
     """Exporter -> folder of packages of its own, made by `uv pip install --target`; on a cluster all nodes must see it. Default:
     the folder of that name in `exporters` beside the folder of unpacked models."""
@@ -198,6 +201,10 @@ class Profile(Section):
                     f"{name}.pipeline: found {pool.pipeline}, expected 1; only teacher, judge and evaluator may have stages"
                 )
         return self
+
+    def machine_share(self, pool: Pool) -> float:
+        """Return which share of a machine one actor of `pool` is priced as: where there is one machine, all actors share it."""
+        return 1.0 if self.ray.address not in ("local", "none") else 1 / pool.actors
 
     def teacher_of(self, name: str) -> Pool:
         """Return the pool of the teacher `name`."""

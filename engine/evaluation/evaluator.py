@@ -99,6 +99,14 @@ class Evaluated(NamedTuple):
     error: str = ""  # why the model could not be evaluated
 
 
+class Plan(NamedTuple):
+    """The requests of the holdout, and how they are sent: row numbers."""
+
+    asked: list[Asked]
+    alone: list[int]  # one at a time
+    batches: list[list[int]]  # of which the first is timed
+
+
 class Evaluator:
     """Loads one model and sends it the holdout.
 
@@ -111,14 +119,12 @@ class Evaluator:
         self.answers: LedgerAnswers | None = None  # of a baseline, or without a ledger, nothing is kept
         self.sampling = greedy(target.max_tokens)
         self.engine, self.size = self._load()
-        self.asked: list[Asked] | None = None  # with the others, what `time` has begun
-        self.alone: list[int] = []
-        self.batches: list[list[int]] = []
+        self.plan: Plan | None = None  # what `time` has begun
         self.completions: dict[int, Completion] = {}
 
     def become(self, target: EvalTarget) -> None:
         """Evaluate as `target` from now on: the same weights under another name, with other prompts, or decoded in another way."""
-        self.target, self.asked, self.completions = target, None, {}
+        self.target, self.plan, self.completions = target, None, {}
         self.sampling = self.sampling.model_copy(update={"max_tokens": target.max_tokens})
 
     def ready(self) -> bool:
@@ -131,8 +137,17 @@ class Evaluator:
         Nothing else should run meanwhile. The timed prompts come first: after a batch, a prompt could hit the prefix cache and look
         faster than it is. `evaluate` sends none of these prompts again.
         """
-        self._ask(rows, timed)
-        self._send([*([index] for index in self.alone), *self.batches[:1]], warm_up=rows[:1])
+        self.plan = plan = self._plan(rows, timed)
+        self._send(plan, [*([index] for index in plan.alone), *plan.batches[:1]], warm_up=rows[:1])
+
+    def left(self, rows: Sequence[Row], timed: int) -> int:
+        """Return how many of the batches that `time` does not send the ledger lacks; 0 without a ledger."""
+        plan = self._plan(rows, timed)
+        if self.answers is None:
+            return 0
+        with self.answers.block(plan.asked):
+            keys = self._keys(plan)
+            return sum(not self.answers.has([keys[index] for index in batch]) for batch in plan.batches[1:])
 
     def answer(self, rows: Sequence[Row], timed: int, part: int, parts: int) -> None:
         """Answer every `parts`-th batch of those that `time` does not send, from `part` on, into the ledger, where `evaluate` finds
@@ -140,51 +155,51 @@ class Evaluator:
 
         The batches are the same for any number of engines, and so are the answers.
         """
-        warm_up = () if self.asked else rows[:1]
-        if self.asked is None:
-            self._ask(rows, timed)
-        self._send(self.batches[1 + part :: parts], warm_up)
-
-    def _ask(self, rows: Sequence[Row], timed: int) -> None:
-        """Build the request of each row, and choose which are sent alone and which in a batch."""
-        self.asked = [Asked(row["prompt_id"], self.target.request(row)) for row in rows]
-        self.alone, size = evenly_spaced(len(rows), timed), self.pool.batch
-        rest = [index for index in range(len(rows)) if index not in set(self.alone)]
-        self.batches = [rest[start : start + size] for start in range(0, len(rest), size)]
+        plan = self.plan or self._plan(rows, timed)
+        self._send(plan, plan.batches[1 + part :: parts], warm_up=() if self.plan else rows[:1])
 
     def evaluate(self, rows: Sequence[Row], timed: int) -> Evaluated:
         """Send each prompt once: those that `time` did not send yet, in batches. `time` runs first if it did not.
 
         With a ledger only what it lacks is sent; the time that an answer took is kept with it.
         """
-        if self.asked is None:
+        if self.plan is None:
             self.time(rows, timed)
-        self._send(self.batches[1:])
-        completions, measured = self.completions, self.batches[0] if self.batches else self.alone
+        plan = self.plan
+        assert plan, "`time` has made it"
+        self._send(plan, plan.batches[1:])
+        completions, measured = self.completions, plan.batches[0] if plan.batches else plan.alone
         spent = {index: completion.seconds for index, completion in completions.items()}
         speed = tokens_per_second([completions[index] for index in measured], sum(spent[index] for index in measured))
         process = psutil.Process()
         memory = sum(each.memory_info().rss for each in (process, *process.children(recursive=True))) / MIB
         answers = [self.target.strip_reasoning(completions[index]) for index in range(len(rows))]
-        return Evaluated(answers, {index: spent[index] for index in self.alone}, speed, round(memory, 1), self.size)
+        return Evaluated(answers, {index: spent[index] for index in plan.alone}, speed, round(memory, 1), self.size)
 
-    def _send(self, batches: Sequence[Sequence[int]], warm_up: Sequence[Row] = ()) -> None:
+    def _plan(self, rows: Sequence[Row], timed: int) -> "Plan":
+        """Build the request of each row, and choose which are sent alone and which in a batch."""
+        alone, size = evenly_spaced(len(rows), timed), self.pool.batch
+        rest = [index for index in range(len(rows)) if index not in set(alone)]
+        batches = [rest[start : start + size] for start in range(0, len(rest), size)]
+        return Plan([Asked(row["prompt_id"], self.target.request(row)) for row in rows], alone, batches)
+
+    def _send(self, plan: "Plan", batches: Sequence[Sequence[int]], warm_up: Sequence[Row] = ()) -> None:
         """Answer `batches` of row numbers, one after another. The engine warms up first unless the ledger holds all answers."""
-        assert self.asked is not None
-        with self.answers.block(self.asked) if self.answers else nullcontext():
-            keys = self._keys(self.asked, self.alone)
+        asked = plan.asked
+        with self.answers.block(asked) if self.answers else nullcontext():
+            keys = self._keys(plan)
             if not (self.answers and self.answers.has(keys)):
                 self._warm_up(warm_up)
             for batch in batches:
-                answers = self._complete({keys[index]: self.asked[index] for index in batch})
+                answers = self._complete({keys[index]: asked[index] for index in batch})
                 self.completions.update({index: answers[keys[index]] for index in batch})
 
-    def _keys(self, asked: Sequence[Asked], alone: Sequence[int]) -> list[str]:
+    def _keys(self, plan: "Plan") -> list[str]:
         if self.answers is None:
-            return [str(index) for index in range(len(asked))]
+            return [str(index) for index in range(len(plan.asked))]
         tools = self.target.toolset.identity if self.target.toolset else ""
-        timed = [index in set(alone) for index in range(len(asked))]
-        return self.answers.keys(asked, self.sampling, alone=timed, tools=tools)
+        timed = [index in set(plan.alone) for index in range(len(plan.asked))]
+        return self.answers.keys(plan.asked, self.sampling, alone=timed, tools=tools)
 
     def _complete(self, asked: dict[str, Asked]) -> dict[str, Completion]:
         """Return key -> completion of one batch, each with its share of the wall time."""
@@ -238,11 +253,6 @@ def evenly_spaced(rows: int, count: int) -> list[int]:
     """Return `count` evenly spaced row numbers below `rows`; all of them if there are fewer."""
     count = min(rows, count)
     return [index * rows // count for index in range(count)]
-
-
-def further_batches(rows: int, timed: int, batch: int) -> int:
-    """Return the batches beside the one that is timed, of `rows` prompts of which `timed` are sent alone."""
-    return max(0, -(-(rows - min(rows, timed)) // batch) - 1)
 
 
 def tokens_per_second(completions: Sequence[Completion], seconds: float) -> float | None:

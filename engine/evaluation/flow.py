@@ -1,9 +1,11 @@
-"""Runs evaluations on Ray: one actor per model, loaded in parallel, timed one after another, evaluated side by side."""
+"""Runs evaluations on Ray: an actor for each model, loaded in parallel, timed one after another, evaluated side by side; more for a
+teacher, which take a part of its prompts each."""
 
 import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
@@ -14,18 +16,19 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 from engine.contract.profile import Pool, Profile
 from engine.distributed import ray_options, session
 from engine.distributed.capacity import Wanted, of_pool
-from engine.distributed.placement import place
+from engine.distributed.placement import Group, place
 from engine.errors import ModelError, StoreUnreachable
 from engine.evaluation.answers import EvalLedger
-from engine.evaluation.evaluator import EvalTarget, Evaluated, Evaluator, failed, further_batches
+from engine.evaluation.evaluator import EvalTarget, Evaluated, Evaluator, failed
 from engine.evaluation.waves import helpers, waves
-from engine.inference.room import free_gib
+from engine.inference.room import engine_gib, free_gib
 from engine.rows import Row
 
 log = logging.getLogger(__name__)
 
 PATIENCE = 60.0  # seconds without an engine, after which it is looked whether a node has room for it
 Progress = Callable[[str], None]
+RESERVED_GIB = 1.0  # for what the engines that are loaded take while they answer
 RESTARTS = 2  # of a model whose actor died: with its node, as a rule, which says nothing of the model
 LOST = re.compile(r"^engine\.errors\.StoreUnreachable: (.+?)(?:\n\n|\Z)", re.MULTILINE | re.DOTALL)  # in a worker's traceback
 
@@ -44,9 +47,9 @@ def evaluate(
     With `ledger` an answer that an earlier attempt has recorded is not asked for again.
 
     As many engines as `profile.evaluator` has actors load at the same time, so that their start-up overlaps. Then each is timed
-    alone, so that the others do not disturb it; what is left of the prompts they answer side by side, a teacher with further
-    engines (`helpers`), which write into the ledger. A model whose actor dies is loaded again, once the others are done. One that
-    does not load, or dies each time, yields answers that end as `error`.
+    alone, so that the others do not disturb it; what is left of the prompts they answer side by side. With a ledger further engines
+    help a teacher (`helpers`). A model whose actor dies is loaded again, once the others are done. One that does not load, or dies
+    each time, yields answers that end as `error`.
 
     Raises:
         ModelError: Ray was stopped.
@@ -54,86 +57,137 @@ def evaluate(
     """
     if not ray.is_initialized():  # a call would start a new cluster
         raise ModelError("Ray was stopped. Run again: what is finished is kept.")
-    shared, groups = ray.put(list(rows)), session.running_groups()
-    for wave in waves(targets, profile, groups):
-        starts = [partial(_start, target, profile.evaluator_of(target.name), ledger) for target in wave]
-        batches = further_batches(len(rows), timed, profile.evaluator.batch) if ledger else 0
-        counts = helpers(wave, profile, groups, batches=batches, free_gib=free_gib())
-        engines = [start() for start in starts]
-        helping = [[start() for _ in range(count)] for start, count in zip(starts, counts, strict=True)]
-        progress(f"loading {', '.join(map(_loading, wave, counts))}")
-        found = _side_by_side(engines, helping, shared, len(rows), timed, progress)
-        for target, start, engine, others in zip(wave, starts, engines, helping, strict=True):
-            evaluated = next(found)
-            for _ in range(RESTARTS):
-                if not isinstance(evaluated.error, _Died):
-                    break
-                found = iter([*found])  # waits for the others: it is timed alone
-                engine, evaluated = _again(engine, start, shared, len(rows), timed, progress)
-            if evaluated.error:
-                log.error("%s cannot be evaluated: %s", target.name, evaluated.error)
-            answered = sum(completion.finish_reason == "stop" for completion in evaluated.completions)
-            progress(f"{target.name}: {answered} of {len(rows)} answered")
-            for each in (engine, *others):
-                each.stop()
-            yield evaluated
+    groups, shared = session.running_groups(), _Holdout(ray.put(list(rows)), len(rows), timed)
+    for targets_of_wave in waves(targets, profile, groups):
+        wave = _Wave(targets_of_wave, shared, profile, groups, ledger, progress)
+        try:
+            found = wave.answers(range(len(targets_of_wave)))
+            for at, target in enumerate(targets_of_wave):
+                evaluated = next(found)
+                for _ in range(RESTARTS):
+                    if not isinstance(evaluated.error, _Died):
+                        break
+                    found = iter([*found])  # waits for the others: it is timed alone
+                    evaluated = wave.again(at)
+                if evaluated.error:
+                    log.error("%s cannot be evaluated: %s", target.name, evaluated.error)
+                answered = sum(completion.finish_reason == "stop" for completion in evaluated.completions)
+                progress(f"{target.name}: {answered} of {len(rows)} answered")
+                wave.stop(at)
+                yield evaluated
+        finally:
+            wave.stop(*range(len(targets_of_wave)))
 
 
-def _side_by_side(
-    engines: Sequence["_Started"],
-    helping: Sequence[Sequence["_Started"]],
-    shared: ObjectRef[list[Row]],
-    rows: int,
-    timed: int,
-    progress: Progress,
-) -> Iterator[Evaluated]:
-    """Yield what each of `engines` answers. All are loaded before one is timed, and all are timed before the rest is sent, parts of
-    which the engines `helping` one answer. One of these that fails leaves its part to the model's own engine."""
-    errors = [_load(engine, progress) for engine in engines]
-    loaded = [[each for each in others if _is_loaded(each)] for others in helping]
-    errors = [error or _error_of(engine.actor.time.remote(shared, timed)) for engine, error in zip(engines, errors, strict=True)]
-    parts = [
-        [] if error else _parts(engine, others, shared, timed)
-        for engine, others, error in zip(engines, loaded, errors, strict=True)
-    ]
-    started = [
-        None if error or waits else engine.actor.evaluate.remote(shared, timed)
-        for engine, error, waits in zip(engines, errors, parts, strict=True)
-    ]
-    for engine, answer, error, waits in zip(engines, started, errors, parts, strict=True):
-        if waits:
-            ray.wait(waits, num_returns=len(waits))
-            answer = engine.actor.evaluate.remote(shared, timed)
-        yield _evaluated(answer, rows) if answer else failed(rows, error)
+class _Holdout(NamedTuple):
+    """The prompts, and how many of them are sent one at a time."""
+
+    rows: ObjectRef[list[Row]]
+    count: int
+    timed: int
 
 
-def _is_loaded(helper: "_Started") -> bool:
-    """Return whether an engine that helps is loaded by now, or soon; else it is ended: nothing waits for it."""
-    ready = helper.actor.ready.remote()
-    is_loaded = bool(ray.wait([ready], timeout=PATIENCE)[0]) and not _error_of(ready)
-    if not is_loaded:
-        helper.stop()
-    return is_loaded
+class _Wave:
+    """Models that answer at the same time, each with an engine of its own, and those that help it."""
+
+    def __init__(
+        self,
+        targets: Sequence[EvalTarget],
+        holdout: _Holdout,
+        profile: Profile,
+        groups: Sequence[Group],
+        ledger: EvalLedger | None,
+        progress: Progress,
+    ) -> None:
+        self.targets, self.holdout, self.profile, self.groups, self.ledger = targets, holdout, profile, groups, ledger
+        self.progress = progress
+        self.starts = [partial(_start, target, profile.evaluator_of(target.name), ledger) for target in targets]
+        self.engines = {number: start() for number, start in enumerate(self.starts)}
+        self.helping: dict[int, list[_Started]] = {}
+        progress(f"loading {', '.join(target.name for target in targets)}")
+
+    def answers(self, numbers: Sequence[int], *, helped: bool = True) -> Iterator[Evaluated]:
+        """Yield what each of the models `numbers` answers. All are loaded before one is timed, and all are timed before the rest is
+        sent. The engine of a model answers what one that helps it has left."""
+        rows, count, timed = self.holdout
+        errors = {number: _load(self.engines[number], self.progress) for number in numbers}
+        if helped:
+            self._help([number for number in numbers if not errors[number]])
+        for number in numbers:
+            errors[number] = errors[number] or _error_of(self.engines[number].actor.time.remote(rows, timed))
+        well = [number for number in numbers if not errors[number]]
+        parts = {number: self._start_parts(number) for number in well if number in self.helping}
+        started = {number: self.engines[number].actor.evaluate.remote(rows, timed) for number in well if number not in parts}
+        for number in numbers:
+            if number in parts:
+                ray.wait(parts[number], num_returns=len(parts[number]))
+                started[number] = self.engines[number].actor.evaluate.remote(rows, timed)
+            yield failed(count, errors[number]) if errors[number] else _evaluated(started[number], count)
+
+    def again(self, number: int) -> Evaluated:
+        """Return what another engine answers in place of one that died. What helped that one is ended: it may hold the place."""
+        self.stop(number)
+        self.engines[number] = self.starts[number]()
+        [evaluated] = self.answers([number], helped=False)
+        return evaluated
+
+    def stop(self, *numbers: int) -> None:
+        """End the engines of the models `numbers`, unless Ray has ended: a call would start a new cluster."""
+        for number in numbers:
+            running = [*self.helping.pop(number, ()), *([self.engines.pop(number)] if number in self.engines else ())]
+            for engine in running if ray.is_initialized() else ():
+                engine.stop()
+
+    def _help(self, numbers: Sequence[int]) -> None:
+        """Start engines that help the teachers among `numbers`, and end those that are not loaded within a minute."""
+        started: dict[ObjectRef[Any], tuple[int, _Started]] = {}
+        for number in numbers:
+            target = self.targets[number]
+            if self.ledger is None or target.role != "teacher":
+                continue
+            wants = [engine.want for engine in (*self.engines.values(), *(engine for _, engine in started.values()))]
+            left, room = _left(self.engines[number], self.holdout), _room(target, self.profile)
+            for _ in range(helpers(target, wants, self.profile, self.groups, batches=left, room=room)):
+                engine = self.starts[number]()
+                started[engine.actor.ready.remote()] = number, engine
+        loaded = ray.wait([*started], num_returns=len(started), timeout=PATIENCE)[0] if started else []
+        for reference, (number, engine) in started.items():
+            if reference in loaded and _is_well(reference):
+                self.helping.setdefault(number, []).append(engine)
+            else:
+                engine.stop()
+        for number, each in self.helping.items():
+            self.progress(f"{self.targets[number].name}: {1 + len(each)} engines")
+
+    def _start_parts(self, number: int) -> list[ObjectRef[Any]]:
+        """Let the engine of a model and those that help it answer a part each."""
+        engines, (rows, _, timed) = [self.engines[number], *self.helping[number]], self.holdout
+        return [engine.actor.answer.remote(rows, timed, part, len(engines)) for part, engine in enumerate(engines)]
 
 
-def _parts(engine: "_Started", others: Sequence["_Started"], shared: ObjectRef[list[Row]], timed: int) -> list[ObjectRef[None]]:
-    """Let `engine` and those that help it answer a part each; none without any that helps."""
-    each = [engine, *others] if others else []
-    return [one.actor.answer.remote(shared, timed, at, len(each)) for at, one in enumerate(each)]
+def _left(engine: "_Started", holdout: _Holdout) -> int:
+    """Return how many batches the engine has still to answer after it is timed; 0 if it has died."""
+    try:
+        return ray.get(engine.actor.left.remote(holdout.rows, holdout.timed))
+    except RayError:
+        return 0
 
 
-def _loading(target: EvalTarget, more: int) -> str:
-    return f"{target.name} ({more + 1} engines)" if more else target.name
+def _is_well(reference: ObjectRef[Any]) -> bool:
+    try:
+        ray.get(reference)
+    except RayError:
+        return False
+    return True
 
 
-def _again(
-    engine: "_Started", start: "Callable[[], _Started]", shared: ObjectRef[list[Row]], rows: int, timed: int, progress: Progress
-) -> "tuple[_Started, Evaluated]":  # fmt: skip
-    """Return another engine in place of one that died, and what it answers."""
-    engine.stop()
-    engine = start()
-    [evaluated] = _side_by_side([engine], [()], shared, rows, timed, progress)
-    return engine, evaluated
+def _room(target: EvalTarget, profile: Profile) -> int:
+    """Return how many more engines of `target` the memory of this machine has room for, if it is there that they would run."""
+    pool, folder = profile.evaluator_of(target.name), target.folder
+    if profile.ray.address != "local" or pool.gpus:
+        return profile.evaluator.actors
+    weights = folder if not isinstance(folder, str) else None if "://" in folder else Path(folder)
+    return max(0, int((free_gib() - RESERVED_GIB) / engine_gib(pool, weights)))
 
 
 def evaluate_alike(

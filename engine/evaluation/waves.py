@@ -1,16 +1,13 @@
-"""Which models answer the holdout at the same time, and with how many engines."""
+"""Which models answer the holdout at the same time, and how many engines help one of them."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-from engine.contract.models import LlamaCppModel, VllmModel
 from engine.contract.profile import Profile
 from engine.distributed.capacity import Wanted, of_pool
 from engine.distributed.placement import Group, fits_together
 from engine.evaluation.evaluator import EvalTarget
-from engine.inference.room import Engines, weights_gib
 
-FEWEST_BATCHES = 3  # of an engine: the load of one more takes as long as about one batch
+FEWEST_BATCHES = 3  # of an engine: one more takes about as long to load as to answer one of them
 
 
 def waves(targets: Sequence[EvalTarget], profile: Profile, groups: Sequence[Group]) -> Iterator[list[EvalTarget]]:
@@ -22,7 +19,7 @@ def waves(targets: Sequence[EvalTarget], profile: Profile, groups: Sequence[Grou
     """
     wave: list[EvalTarget] = []
     for target in targets:
-        wants = [_want(each, profile) for each in (*wave, target)]
+        wants = [want(each, profile) for each in (*wave, target)]
         if wave and not (len(wave) < profile.evaluator.actors and fits_together(wants, groups)):
             yield wave
             wave = []
@@ -32,37 +29,21 @@ def waves(targets: Sequence[EvalTarget], profile: Profile, groups: Sequence[Grou
 
 
 def helpers(
-    wave: Sequence[EvalTarget], profile: Profile, groups: Sequence[Group], *, batches: int, free_gib: float
-) -> list[int]:  # fmt: skip
-    """Return for each model of `wave` how many more engines answer a part of its `batches`, which are those that are not timed.
+    target: EvalTarget, loaded: Sequence[Wanted], profile: Profile, groups: Sequence[Group], *, batches: int, room: int
+) -> int:  # fmt: skip
+    """Return how many engines help that of `target` to answer its `batches`, beside those that are `loaded`.
 
-    A teacher, the slowest model as a rule, gets as many engines as it has in `candidates`, as far as `evaluator.actors`, the nodes
-    that run and, where they are this machine's CPUs, its `free_gib` of memory have room. Without them the others wait for it.
+    A teacher is the slowest model as a rule, and the wave lasts as long as it does. It gets as many engines as in `candidates`, if
+    each has FEWEST_BATCHES, and `evaluator.actors` and the nodes that run have room for them; the memory has for `room` more.
     """
-    counts, wants = [0] * len(wave), [_want(each, profile) for each in wave]
-    free_gib -= sum(_gib(each, profile) for each in wave)
-    for at, target in enumerate(wave):
-        if target.role != "teacher" or not isinstance(target.model, VllmModel | LlamaCppModel):
-            continue
-        most = min(profile.teacher_of(target.name).actors, batches // FEWEST_BATCHES) - 1
-        while counts[at] < most and len(wants) < profile.evaluator.actors and fits_together([*wants, wants[at]], groups):
-            free_gib -= _gib(target, profile)
-            if profile.ray.address == "local" and free_gib < 0:
-                break
-            wants.append(wants[at])
-            counts[at] += 1
-    return counts
+    if target.role != "teacher":
+        return 0
+    engines = min(profile.teacher_of(target.name).actors, batches // FEWEST_BATCHES)
+    most = min(engines - 1, profile.evaluator.actors - len(loaded), room)
+    one = want(target, profile)
+    return next((count for count in range(most, 0, -1) if fits_together([*loaded, *[one] * count], groups)), 0)
 
 
-def _want(target: EvalTarget, profile: Profile) -> Wanted:
-    return of_pool("reports", target.name, profile.evaluator_of(target.name), "", workers=1)
-
-
-def _gib(target: EvalTarget, profile: Profile) -> float:
-    """Return the memory of an engine on CPUs; 0 of one on GPUs, and of a baseline."""
-    pool, folder = profile.evaluator_of(target.name), target.folder
-    if pool.gpus or not isinstance(target.model, VllmModel | LlamaCppModel):
-        return 0.0
-    if isinstance(folder, str):  # a student's, whose weights behind a URL are small beside the engine
-        folder = None if "://" in folder else Path(folder)
-    return Engines(pool, weights_gib(folder)).each_gib
+def want(target: EvalTarget, profile: Profile) -> Wanted:
+    """Return what the engine of `target` takes."""
+    return of_pool("reports", target.name, profile.evaluator_of(target.name), "evaluator", workers=1)

@@ -38,7 +38,7 @@ def calibrate(spec: GraderSpec) -> JudgeCalibration | None:
         return None
     judge = Judge(spec)
     if judge_calibration.load(judge) is None:
-        pool = spec.pool.model_copy(update={"actors": 1})
+        pool = spec.pool.at_most(1)
         stream.apply(ray.data.from_items([{"calibrate": True}]), Calibrator, pool, spec=spec).materialize()
     return judge_calibration.load(judge)
 

@@ -97,7 +97,7 @@ def synthesize(resolution: Resolution, assigned: Assigned, specs: Sequence[Synth
         asks = tasks.start(_asks_by_block, numbers, list(spec.numbers), spec.pool.batch, assigned.asks, returns=len(numbers))
         shown = stream.of_refs(_labelled(resolution, _shown, tasks, dict(zip(numbers, asks, strict=True))))
         shown = shown.repartition(blocks, keys=["batch"])
-        writers = spec.pool.model_copy(update={"actors": min(spec.pool.actors, blocks)})
+        writers = spec.pool.at_most(blocks)
         written.append(stream.apply(shown, Synthesizer, writers, spec=spec))
     first, *others = written
     return (first.union(*others) if others else first).materialize()

@@ -20,7 +20,7 @@ class TeacherSpending(Record):
     budget_exhausted: int = Field(default=0, validation_alias=AliasChoices("budget_exhausted", "unpaid"))
     """Answers that were not asked, because the token budget was spent."""
     machine_seconds: float = 0.0
-    """`seconds` on machines of ours; 0 for a teacher behind an endpoint."""
+    """`seconds` on machines of ours, of engines that share one each its part; 0 for a teacher behind an endpoint."""
 
 
 class TeacherCost(Record):

@@ -54,7 +54,7 @@ def doctor(profile: str) -> Diagnosis:
         ContractError: there is no such profile.
     """
     loaded = load_profile(places.profile_path(profile))
-    machine = [*_packages(), *_memory(loaded), *_cpus(loaded), *_models(), *_storage(), *_shared_memory(loaded), *_ports()]
+    machine = [*_packages(), *memory(loaded), *_cpus(loaded), *_models(), *_storage(), *_shared_memory(loaded), *_ports()]
     return Diagnosis(profile=loaded.name, checks=[*machine, _sandbox(), *doctor_cluster.checks(loaded)])
 
 
@@ -93,7 +93,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _memory(profile: Profile) -> Iterator[Check]:
+def memory(profile: Profile) -> Iterator[Check]:
     """Teachers and judges run at the same time; so do the trainers of students; so do evaluators. For small models."""
     if profile.ray.address != "local":
         return
@@ -107,7 +107,7 @@ def _memory(profile: Profile) -> Iterator[Check]:
 
 
 def _gib(pool: Pool, *, most: float = math.inf) -> float:
-    return 0 if pool.gpus else min(pool.fewest, most) * (ENGINE_GIB + pool.kv_cache_gib)
+    return 0 if pool.gpus else min(pool.actors, most) * (ENGINE_GIB + pool.kv_cache_gib)
 
 
 def _cpus(profile: Profile) -> Iterator[Check]:

@@ -32,8 +32,8 @@ class Rates:
     price: Price
     at_once: Mapping[str, int]
     """Teacher -> answers that it computes at the same time, over all its actors, as its `seconds` count them."""
-    remote: frozenset[str]
-    """Teachers whose engine does not run on our machines."""
+    shares: Mapping[str, float]
+    """Teacher -> share of a machine that one of its engines is priced as; 0 of one that does not run on our machines."""
     pools: frozenset[str]
     """Pools whose answers become examples."""
 
@@ -82,7 +82,7 @@ def sums(rows: Sequence[Row], prompt_ids: Sequence[str], rates: Rates) -> tuple[
             "tokens_in": tokens_in,
             "tokens_out": tokens_out,
             "engine_seconds": seconds / rates.at_once.get(teacher, 1),
-            "money": rates.price.money(teacher, tokens_in, tokens_out, 0.0 if teacher in rates.remote else seconds),
+            "money": rates.price.money(teacher, tokens_in, tokens_out, seconds * rates.shares.get(teacher, 1.0)),
             "size": len(row["text"]) + len(row["answer"]),
             "exam_in": tokens_in * share,
             "exam_out": tokens_out * share,

@@ -186,11 +186,10 @@ def read_pilot(work: Workspace, drawn: Artifact, *, represents: int) -> Pilot:
 def _rates(work: Workspace) -> Rates:
     teachers = work.contract.teachers.models
     remote = frozenset(teacher.name for teacher in teachers if teacher.model.type == "endpoint")
-    at_once = {}
-    for teacher in teachers:
-        pool = work.profile.teacher_of(teacher.name)
-        at_once[teacher.name] = pool.fewest * (pool.max_num_seqs if teacher.name in remote else 1)  # of a range what is sure
-    return Rates(work.contract.budget.price, at_once, remote, frozenset(work.contract.curation.pick.pools))
+    pools = {teacher.name: work.profile.teacher_of(teacher.name) for teacher in teachers}
+    at_once = {name: pool.actors * (pool.max_num_seqs if name in remote else 1) for name, pool in pools.items()}
+    shares = {name: 0.0 if name in remote else work.profile.machine_share(pool) for name, pool in pools.items()}
+    return Rates(work.contract.budget.price, at_once, shares, frozenset(work.contract.curation.pick.pools))
 
 
 def _measured(prompts: Artifact) -> JobPlan:

@@ -35,13 +35,14 @@ def group_of(profile: Profile, pool: Pool) -> NodeGroup | None:
 
 
 def machine_share(profile: Profile, pool: Pool) -> float:
-    """Return which share of a machine one actor of `pool` takes; all of it where the profile declares no nodes.
+    """Return which share of a machine one actor of `pool` takes. Where the profile declares no nodes it is all of it, or a part of
+    the one machine that there is.
 
     Each stage of a pipeline takes a share of its own.
     """
     group = group_of(profile, pool)
     if group is None:
-        return 1.0
+        return profile.machine_share(pool)
     return max(pool.cpus / group.cpus, pool.gpus / group.gpus if pool.gpus else 0.0) * pool.pipeline
 
 

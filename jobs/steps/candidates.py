@@ -169,11 +169,15 @@ def _routing(context: JobContext) -> Routing | None:
 
 def _teachers(context: JobContext, summaries: list[Row]) -> dict[str, TeacherSpending]:
     """Return teacher -> its usage over all shards."""
-    is_remote = {teacher.name: teacher.model.type == "endpoint" for teacher in context.contract.teachers.models}
+    sections, profile = context.contract.teachers.models, context.profile
+    shares = {
+        each.name: 0.0 if each.model.type == "endpoint" else profile.machine_share(profile.teacher_of(each.name))
+        for each in sections
+    }
     totals: dict[str, TeacherTotals] = {}
     for name, values in (item for summary in summaries for item in summary["teachers"].items()):
         totals[name] = totals.get(name, TeacherTotals()).plus(TeacherTotals(*values))
     return {
-        name: TeacherSpending(**total._asdict(), machine_seconds=0.0 if is_remote.get(name) else total.seconds)
+        name: TeacherSpending(**total._asdict(), machine_seconds=total.seconds * shares.get(name, 1.0))
         for name, total in sorted(totals.items())
     }

@@ -14,7 +14,6 @@ from engine.judges.grader_spec import EvidenceSpec, GraderSpec, ReaderSpec
 from engine.runs.job import JobContext
 from engine.scoring.scorer import ScorerSpec
 from jobs.steps import trained
-from jobs.steps.engines import teacher_pool
 from jobs.steps.models import found, tokenizer
 
 
@@ -22,11 +21,11 @@ def model_client(
     context: JobContext, model: Model, name: str, *, payee: str, role: Literal["teacher", "judge"] = "teacher"
 ) -> ClientSpec:
     """Return a client on the pool and under the budget of `role` that keeps its paid work in the ledger's folder `name`."""
-    is_teacher, files, budget = role == "teacher", weights(context, model), context.contract.budget
+    is_teacher, profile, budget = role == "teacher", context.profile, context.contract.budget
     return ClientSpec(
         model=model,
-        pool=teacher_pool(context, payee, model, files) if is_teacher else context.profile.judge,
-        weights=files,
+        pool=profile.teacher_of(payee) if is_teacher else profile.judge,
+        weights=weights(context, model),
         ledger=context.paid / name,
         markers=context.ledger / MARKERS / name,
         budget=context.ledger / (TEACHER_TOKENS if is_teacher else JUDGE_TOKENS),

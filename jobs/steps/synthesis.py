@@ -68,13 +68,12 @@ def _specs(context: JobContext, files: int) -> list[SynthesizerSpec]:
     specs = []
     for model in dict.fromkeys(synthesis.model for synthesis in syntheses):
         mine = {files + number: synthesis for number, synthesis in enumerate(syntheses) if synthesis.model == model}
-        client = model_client(context, model, "synthesis", payee=SYNTHESIS) if model else None
         specs.append(
             SynthesizerSpec(
                 syntheses=tuple(mine.values()),
                 specialist=context.contract.specialist,
-                pool=client.pool if client else context.profile.cpu,
-                client=client,
+                pool=context.profile.teacher if model else context.profile.cpu,
+                client=model_client(context, model, "synthesis", payee=SYNTHESIS) if model else None,
                 numbers={synthesis.title: number for number, synthesis in mine.items()},
                 max_chars=context.contract.prompts.max_chars,
             )

@@ -82,9 +82,9 @@ def test_plan_json_has_the_documented_keys_and_numbers(toy):
     assert jobs["prompts"]["rows"]["value"] == PROMPTS + 1
     numbers = {unit: jobs["candidates"][unit]["value"] for unit in ("rows", "tokens_in", "tokens_out")}
     assert numbers == {"rows": 10, "tokens_in": 100, "tokens_out": 50}
-    # a machine second costs 0.001, a token in 0.0001, one out 0.001: 0.01 + 0.01 + 0.05
-    assert jobs["candidates"]["money"]["value"] == pytest.approx(0.07)
-    assert jobs["candidates"]["seconds"]["value"] == pytest.approx(found["pilot"]["seconds"] + 6)
+    # a machine second costs 0.001, and two engines share the machine; a token in 0.0001, one out 0.001: 0.005 + 0.01 + 0.05
+    assert jobs["candidates"]["money"]["value"] == pytest.approx(0.065)
+    assert jobs["candidates"]["seconds"]["value"] == pytest.approx(found["pilot"]["seconds"] + 3)
     # three of four drawn prompts: 0.301 to 0.954 after Wilson
     assert jobs["students/small"]["rows"] == pytest.approx({"value": 7.5, "low": 3.006, "high": 9.544}, abs=0.001)
     assert jobs["reports"]["rows"]["value"] == 3 and jobs["reports"]["tokens_in"]["value"] == 10

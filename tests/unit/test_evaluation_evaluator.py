@@ -261,13 +261,18 @@ def test_engines_of_one_model_share_its_batches_through_the_ledger(tmp_path: Pat
         return [Evaluator(fake(), Pool(batch=3), ledger) for _ in range(count)]
 
     own, *_ = together = evaluators("shared", 3)
+    assert own.left(rows, 2) == 5
     own.time(rows, 2)
     for part, each in enumerate(together):
         each.answer(rows, 2, part, len(together))
+    assert own.left(rows, 2) == 0
     evaluated = own.evaluate(rows, 2)
     [alone] = evaluators("alone", 1)
     assert [each.text for each in evaluated.completions] == [each.text for each in alone.evaluate(rows, 2).completions]
     assert sorted(evaluated.seconds) == [0, 10]
+    late, *_ = evaluators("shared", 1)
+    late.answer(rows, 2, 0, 1)  # nothing is left, and it does not even warm up
+    assert late.engine.num_answers == 0  # type: ignore[attr-defined]
     # 2 alone, then 6 batches of 3: one is timed, and the other five are dealt; each engine warms up once
     assert [each.engine.num_answers for each in together] == [1 + 2 + 3 + 6, 1 + 6, 1 + 3]  # type: ignore[attr-defined]
 

@@ -10,35 +10,48 @@ from ray.exceptions import ActorUnavailableError, RayTaskError
 from engine.contract.profile import Pool, Profile
 from engine.distributed.capacity import of_pool
 from engine.distributed.placement import Group
+from engine.errors import StoreUnreachable
 from engine.evaluation import flow
 from engine.evaluation.evaluator import EvalTarget, Evaluated
 from engine.inference.engine import Completion
 
 DIED = ActorUnavailableError("its node died", b"a" * 16)
 FAULT = RayTaskError("evaluate", "Traceback\nengine.errors.ModelError: no weights", ValueError("no weights"))
+AWAY = RayTaskError("time", "engine.errors.StoreUnreachable: s3 is away", OSError())
 ROWS = [{"prompt_id": "p"}]
 
 
 class Engine:
-    """An evaluator's actor, of which the method `at` raises `error`; a reference is what returns or raises its result."""
+    """An evaluator's actor, of which the method `at` raises `error`, or never ends without one; a reference is what returns or
+    raises its result."""
 
-    def __init__(self, at: str, error: Exception | None) -> None:
+    def __init__(self, at: str = "", error: Exception | None = None) -> None:
         self.at, self.error, self.group, self.is_stopped = at, error, None, False
         self.want = of_pool("reports", "a", Pool(cpus=1, resources={"blue": 1}), "evaluator", workers=1)
-        self.actor = SimpleNamespace(
-            **{name: SimpleNamespace(remote=self._method(name)) for name in ("ready", "time", "answer", "evaluate", "become")}
-        )
+        self.calls: list[tuple[Any, ...]] = []
+        methods = ("ready", "time", "left", "answer", "evaluate", "become")
+        self.actor = SimpleNamespace(**{name: SimpleNamespace(remote=self._method(name)) for name in methods})
 
     def _method(self, name: str) -> Callable[..., Callable[[], Any]]:
         def result() -> Any:
             if self.error and name == self.at:
                 raise self.error
-            return Evaluated([Completion("yes", "stop", 1, 1)])
+            return 9 if name == "left" else Evaluated([Completion("yes", "stop", 1, 1)])
 
-        return lambda *args: result
+        def remote(*args: Any) -> Callable[[], Any]:
+            self.calls.append((name, *args[2:]))
+            reference = lambda: result()  # noqa: E731 - each call is another reference
+            if self.at == name and self.error is None:
+                NEVER.append(reference)
+            return reference
+
+        return remote
 
     def stop(self) -> None:
         self.is_stopped = True
+
+
+NEVER: list[Any] = []  # references that are never ready
 
 
 @pytest.fixture
@@ -46,17 +59,24 @@ def evaluate(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Return what evaluates models by the engines that each gets, one after the other; all of them must be stopped."""
     monkeypatch.setattr(flow.ray, "get", lambda reference: reference())
     monkeypatch.setattr(flow.ray, "put", lambda value: value)
-    monkeypatch.setattr(flow.ray, "wait", lambda references, **options: (references, []))
+    monkeypatch.setattr(flow.ray, "wait", lambda references, **_: ([each for each in references if each not in NEVER], []))
     monkeypatch.setattr(flow.ray, "is_initialized", lambda: True)
-    monkeypatch.setattr(flow.session, "running_groups", lambda: [Group("n", {"CPU": 9}, 1, 1)])
+    monkeypatch.setattr(flow.session, "running_groups", lambda: [Group("n", {"CPU": 9, "blue": 9}, 1, 1)])
+    monkeypatch.setattr(flow, "free_gib", lambda: 99.0)
 
-    def run(alike: bool = False, **engines: list[Engine]) -> list[str]:
+    def run(alike: bool = False, teacher: str = "", begin: Callable[[], None] = lambda: None, **engines: list[Engine]) -> list[str]:
         rest = {name: [*each] for name, each in engines.items()}
-        monkeypatch.setattr(flow, "_start", lambda target, pool, ledger: rest[target.name].pop(0))
-        targets: list[EvalTarget] = [SimpleNamespace(name=name, role="student", model=None, folder=None) for name in engines]  # type: ignore[misc]
-        profile = Profile.model_validate({"name": "test", "evaluator": {"actors": 2}})
+
+        def start(target: EvalTarget, *_: Any) -> Engine:
+            begin()
+            return rest[target.name].pop(0)
+
+        monkeypatch.setattr(flow, "_start", start)
+        names: Any = [(name, "teacher" if name == teacher else "student") for name in engines]
+        targets: Any = [SimpleNamespace(name=name, role=role, model=None, folder=None) for name, role in names]
+        profile = Profile.model_validate({"name": "test", "teacher": {"actors": 2}, "evaluator": {"actors": 3}})
         call = flow.evaluate_alike if alike else flow.evaluate
-        options = {} if alike else {"timed": 1, "progress": lambda line: None}
+        options = {} if alike else {"timed": 1, "progress": lambda line: None, "ledger": object()}
         found = [each.error or each.completions[0].text for each in call(targets, ROWS, profile, **options)]
         assert not any(rest.values())
         assert all(engine.is_stopped for each in engines.values() for engine in each)
@@ -85,10 +105,39 @@ def test_a_fault_is_a_verdict_at_once(evaluate: Callable[..., Any]) -> None:
     assert evaluate(a=[Engine("ready", FAULT)], b=[Engine("", None)]) == ["no weights", "yes"]
 
 
-@pytest.mark.parametrize("at", ["", "ready", "answer"])
-def test_an_engine_that_helps_may_be_lost(evaluate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, at: str) -> None:
-    monkeypatch.setattr(flow, "helpers", lambda wave, *_, **__: [1, 0])
-    assert evaluate(a=[Engine("", None), Engine(at, DIED)], b=[Engine("", None)]) == ["yes", "yes"]
+def parts(engine: Engine) -> list[tuple[int, int]]:
+    return [(part, count) for name, *rest in engine.calls if name == "answer" for part, count in [rest]]
+
+
+def test_an_engine_that_helps_answers_a_part(evaluate: Callable[..., Any]) -> None:
+    own, helper, other = Engine(), Engine("answer", DIED), Engine()  # what one that died has left, `evaluate` answers
+    assert evaluate(teacher="a", a=[own, helper], b=[other]) == ["yes", "yes"]
+    assert (parts(own), parts(helper), parts(other)) == ([(0, 2)], [(1, 2)], [])
+    assert [name for name, *_ in own.calls] == ["ready", "left", "time", "answer", "evaluate"]
+    assert [name for name, *_ in helper.calls] == ["ready", "answer"]
+
+
+@pytest.mark.parametrize(
+    "error", [DIED, None, RayTaskError("ready", f"{StoreUnreachable.__module__}.StoreUnreachable: s3", OSError())]
+)
+def test_an_engine_that_helps_and_does_not_load_is_not_waited_for(evaluate: Callable[..., Any], error: Exception | None) -> None:
+    own, helper = Engine(), Engine("ready", error)
+    assert evaluate(teacher="a", a=[own, helper]) == ["yes"]
+    assert helper.is_stopped and not parts(own) and not parts(helper)
+
+
+def test_an_engine_that_helps_leaves_its_place_to_one_that_is_loaded_again(evaluate: Callable[..., Any]) -> None:
+    own, helper, again = Engine("evaluate", DIED), Engine(), Engine()
+    stopped: list[bool] = []
+    assert evaluate(teacher="a", begin=lambda: stopped.append(helper.is_stopped), a=[own, helper, again]) == ["yes"]
+    assert stopped == [False, False, True] and not parts(again)
+
+
+def test_engines_are_stopped_where_the_evaluation_fails(evaluate: Callable[..., Any]) -> None:
+    engines = [Engine("time", AWAY), Engine()]
+    with pytest.raises(StoreUnreachable, match="s3 is away"):
+        evaluate(teacher="a", a=engines)
+    assert all(engine.is_stopped for engine in engines)
 
 
 def test_an_engine_whose_node_was_lost_for_good_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from engine.contract.models import FakeModel, VllmModel
+from engine.contract.models import FakeModel
 from engine.contract.profile import Profile
 from engine.contract.specialist import TaskUnit
 from engine.distributed.placement import Group
-from engine.evaluation.evaluator import EvalTarget, further_batches
-from engine.evaluation.waves import helpers, waves
+from engine.evaluation.evaluator import EvalTarget
+from engine.evaluation.waves import helpers, want, waves
 
 UNIT = TaskUnit.model_validate({"name": "echo", "kind": "rewrite", "instruction": "Repeat."})
 
@@ -63,33 +63,25 @@ def test_engines_of_several_sizes_do_not_wait_for_one_that_ray_has_placed_badly(
     assert grouped(8, 3) == grouped(16, 1) == [["a", "b", "large"]]
 
 
-VLLM = VllmModel(type="vllm", path="m")
-
-
-def helping(profile: dict, *, batches: int = 9, free_gib: float = 99.0, has: dict | None = None, **changes: Any) -> list[int]:
-    """Return how many engines help a student and a teacher, of two engines in `candidates`, that answer at the same time."""
-    wave = [fake(name="s", model=VLLM), fake(**{"name": "t", "role": "teacher", "model": VLLM} | changes)]
-    sections = {"name": "p", "teacher": {"actors": 2}, "evaluator": {"actors": 6, "kv_cache_gib": 0.5}} | profile
-    groups = nodes(has or {"CPU": 12})
-    return helpers(wave, Profile.model_validate(sections), groups, batches=batches, free_gib=free_gib)
+def helping(teachers: int, *, batches: int = 9, room: int = 9, cpus: int = 12, evaluators: int = 6, **changes: Any) -> int:
+    """Return how many engines help a teacher, beside which the engine of a student is loaded."""
+    wave = [fake(name="s"), fake(**{"name": "t", "role": "teacher"} | changes)]
+    sections = {"name": "p", "teacher": {"actors": teachers}, "evaluator": {"actors": evaluators}}
+    profile = Profile.model_validate(sections | {"teachers": {"many": {"actors": 4}}})
+    loaded = [want(each, profile) for each in wave]
+    return helpers(wave[1], loaded, profile, nodes({"CPU": cpus}), batches=batches, room=room)
 
 
 def test_a_teacher_has_as_many_engines_as_in_candidates() -> None:
-    assert helping({}) == [0, 1]
-    assert helping({"teacher": {"actors": 1}}) == [0, 0]
-    assert helping({"teachers": {"t": {"actors": 3}}}) == [0, 2]
-    assert helping({}, role="student") == helping({}, model=FakeModel(type="fake")) == [0, 0]
+    assert [helping(1), helping(2), helping(1, name="many", batches=12)] == [0, 1, 3]
+    assert helping(2, role="student") == 0
 
 
 def test_few_batches_are_not_worth_a_load() -> None:
-    assert helping({"teacher": {"actors": 4}}, batches=9) == [0, 2]
-    assert helping({}, batches=5) == [0, 0]
-    assert further_batches(700, 16, 96) == 7 and further_batches(60, 16, 96) == 0 and further_batches(3, 16, 96) == 0
+    assert [helping(4, batches=batches) for batches in (12, 9, 6, 5, 0)] == [3, 2, 1, 0, 0]
 
 
 def test_an_engine_that_helps_takes_no_room_that_is_not_there() -> None:
-    assert helping({"evaluator": {"actors": 2}}) == [0, 0]
-    assert helping({}, has={"CPU": 2}) == [0, 0]
-    assert helping({}, free_gib=5.9) == [0, 0] and helping({}, free_gib=6.1) == [0, 1]  # 2 GiB each
-    on_nodes = {"ray": {"address": "auto"}}  # the memory of this machine says nothing of them
-    assert helping(on_nodes, free_gib=1.0) == [0, 1]
+    assert [helping(3, evaluators=count) for count in (4, 3, 2)] == [2, 1, 0]
+    assert [helping(3, cpus=count) for count in (4, 3, 2)] == [2, 1, 0]
+    assert [helping(3, room=count) for count in (2, 1, 0)] == [2, 1, 0]

@@ -1,37 +1,30 @@
-"""Memory of engines on CPUs: how many of them a machine has room for."""
+"""Memory of engines on CPUs."""
 
 from pathlib import Path
 
 import pytest
 
 from engine.contract.profile import Pool
-from engine.inference.room import ENGINE_GIB, GIB, Engines, that_fit, weights_gib
+from engine.inference import room
+from engine.inference.room import ENGINE_GIB, GIB, engine_gib, free_gib
 
 
-def engines(fewest: int, most: int, gib: float = 1.0) -> Engines:
-    """Engines of `gib` GiB each."""
-    pool = Pool.model_validate({"actors": {"min": fewest, "max": most}, "kv_cache_gib": gib / 2})
-    return Engines(pool, gib / 2 - ENGINE_GIB)
-
-
-@pytest.mark.parametrize(
-    ("wanted", "room", "counts"),
-    [
-        ([engines(1, 2)], 2.0, [2]),
-        ([engines(1, 2)], 1.9, [1]),
-        ([engines(1, 2)], 0.0, [1]),  # the fewest start in any case: the profile says so
-        ([engines(1, 3), engines(1, 3)], 5.0, [3, 2]),  # in turn
-        ([engines(1, 9, 4.0), engines(1, 2)], 6.5, [1, 2]),
-        ([], 1.0, []),
-    ],
-)
-def test_as_many_engines_as_memory_has_room_for(wanted: list[Engines], room: float, counts: list[int]) -> None:
-    assert that_fit(wanted, room) == counts
-
-
-def test_the_weights_of_a_model_are_its_heavy_files(tmp_path: Path) -> None:
+def test_an_engine_takes_its_cache_and_the_heavy_files_of_its_model(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(" " * 100)
     for name in ("model-1.safetensors", "model-2.safetensors"):
         (tmp_path / name).write_bytes(b"0" * 512)
-    assert weights_gib(tmp_path) == 1024 / GIB
-    assert weights_gib(None) == 0
+    pool = Pool(kv_cache_gib=0.5)
+    assert engine_gib(pool, tmp_path) == ENGINE_GIB + 0.5 + 1024 / GIB
+    assert engine_gib(pool, None) == ENGINE_GIB + 0.5
+    assert engine_gib(Pool(gpus=1), tmp_path) == 0
+
+
+@pytest.mark.parametrize(("limit", "free"), [("1000\n", (1000 - 900 + 300) / GIB), ("max\n", None)])
+def test_a_container_gives_up_its_cache_of_files_first(
+    limit: str, free: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    files = {"memory.max": limit, "memory.current": "900\n", "memory.stat": "anon 600\ninactive_file 300\n"}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(room, "CGROUP", tmp_path)
+    assert free_gib() == free if free is not None else free_gib() > 0.01

@@ -18,7 +18,7 @@ from jobs.commands.estimate import Extrapolation, Pilot, Rates
 RATES = Rates(
     price=Price(per_machine_hour=3600, tokens=TokenPrice(per_1m_in=1_000_000)),  # a token in costs 1, a machine second 1
     at_once={"ours": 2, "theirs": 10},
-    remote=frozenset({"theirs"}),
+    shares={"ours": 1.0, "theirs": 0.0},
     pools=frozenset({"train"}),
 )
 ROW = {

@@ -67,6 +67,7 @@ class Shards(NamedTuple):
     vectors: list[Ref]
     rows: list[int]
     numbers: list[int]
+    total: int  # of all shards
 
     @property
     def starts(self) -> list[int]:
@@ -74,15 +75,29 @@ class Shards(NamedTuple):
         return np.cumsum([0, *self.rows[:-1]]).tolist()
 
 
-NO_SHARDS = Shards([], [], [], [])
+NO_SHARDS = Shards([], [], [], [], 0)
 Added = tuple[Counter[int], np.ndarray]
 """Rows of each cluster, and the scatter matrix, of some shards."""
 
 
-def decide_all(blocks: Sequence[Ref], rows: int, protected: Ref, section: Curation, executor: Executor) -> Decided:
-    """Decide on `rows` rows of EMBEDDED in `blocks`; `protected` is PROTECTED with `embedding`, empty if nothing is compared."""
+def shards_of(blocks: Sequence[Ref], rows: int, protected: Ref, section: Curation, executor: Executor) -> Shards:
+    """Return `rows` rows of EMBEDDED in `blocks` as shards, which are made when it returns: the blocks are not needed any more.
+
+    `protected` is PROTECTED with `embedding`, empty if nothing is compared.
+    """
+    if not rows:
+        return NO_SHARDS
     count = min(MOST_PARTS, 1 + (rows - 1) // SHARD_ROWS)
-    shards = _shards(blocks, count, protected, section, executor) if rows else NO_SHARDS
+    bundles = [blocks[first::MOST_PARTS] for first in range(min(MOST_PARTS, len(blocks)))]
+    split = [executor.start(_split, count, *bundle, returns=count) for bundle in bundles]
+    made = [executor.start(_shard, section, protected, *(pieces[number] for pieces in split), returns=3) for number in range(count)]
+    lengths = executor.fetch([length for *_, length in made])
+    kept = [(*mine[:2], length, number) for number, (mine, length) in enumerate(zip(made, lengths, strict=True)) if length]
+    return Shards(*(list(column) for column in zip(*kept, strict=True)), count) if kept else NO_SHARDS
+
+
+def decide_all(shards: Shards, section: Curation, executor: Executor) -> Decided:
+    """Decide on all rows of `shards`."""
     if not shards.rows:
         return Decided([], [], None, [], 0)
     lost = _lost(shards, section, executor)
@@ -103,16 +118,7 @@ def decide_all(blocks: Sequence[Ref], rows: int, protected: Ref, section: Curati
         for *part, start in zip(shards.shards, placed, shards.starts, strict=True)
     ]
     [summary] = executor.start(_summary, len(finished), *(measures for _, measures, _ in finished), *texts)
-    return Decided([table for table, *_ in finished], [counts for *_, counts in finished], summary, shards.numbers, count)
-
-
-def _shards(blocks: Sequence[Ref], count: int, protected: Ref, section: Curation, executor: Executor) -> Shards:
-    bundles = [blocks[first::MOST_PARTS] for first in range(min(MOST_PARTS, len(blocks)))]
-    split = [executor.start(_split, count, *bundle, returns=count) for bundle in bundles]
-    made = [executor.start(_shard, section, protected, *(pieces[number] for pieces in split), returns=3) for number in range(count)]
-    lengths = executor.fetch([length for *_, length in made])
-    kept = [(*mine[:2], length, number) for number, (mine, length) in enumerate(zip(made, lengths, strict=True)) if length]
-    return Shards(*(list(column) for column in zip(*kept, strict=True))) if kept else NO_SHARDS
+    return Decided([table for table, *_ in finished], [counts for *_, counts in finished], summary, shards.numbers, shards.total)
 
 
 def _lost(shards: Shards, section: Curation, executor: Executor) -> list[Ref]:

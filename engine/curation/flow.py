@@ -60,6 +60,13 @@ class Entries(NamedTuple):
     rows: int
 
 
+class Sharded(NamedTuple):
+    """The protected texts, and the embedded rows in shards."""
+
+    protected: Ref
+    shards: decide_flow.Shards
+
+
 class SettledBlock(NamedTuple):
     """Rows of ENTRY, and what is dropped of them so far."""
 
@@ -132,15 +139,22 @@ def embed_protected(protected: Rows, encoder: Encoder) -> Rows:
     return encoder.embed(protected, TextEmbedder).materialize()
 
 
-def decide_all(
-    answers: LabelledCandidates, settled: Settled, embedded: Rows | None, protected: Rows, section: Curation, pool: Pool
-) -> Decisions:  # fmt: skip
-    """Return the dispositions of all rows, as in `decide_flow`. Tasks hold 2 KB a protected text if it is compared by embedding."""
-    tasks, compares = executor(pool), bool(section.decontaminate.similarity)
+def shards_of(embedded: Rows | None, protected: Rows, section: Curation, pool: Pool) -> Sharded:
+    """Return the EMBEDDED rows in shards, after which they are not needed any more: with the vectors they are 2 KB each.
+
+    Tasks hold 2 KB a protected text if it is compared by embedding.
+    """
+    compares = bool(section.decontaminate.similarity)
     texts = gather.run(_itself, (protected, PROTECTED_EMBEDDED if compares else PROTECTED_NAMES))
     blocks, rows = (embedded.to_arrow_refs(), embedded.count()) if embedded else ([], 0)
-    nothing = put(ngram_index.PROTECTED.empty_table())
-    decided = decide_flow.decide_all(blocks, rows, texts if compares else nothing, section, tasks)
+    compared = texts if compares else put(ngram_index.PROTECTED.empty_table())
+    return Sharded(texts, decide_flow.shards_of(blocks, rows, compared, section, executor(pool)))
+
+
+def decide_all(answers: LabelledCandidates, settled: Settled, sharded: Sharded, section: Curation, pool: Pool) -> Decisions:
+    """Return the dispositions of all rows, as in `decide_flow`."""
+    tasks, texts = executor(pool), sharded.protected
+    decided = decide_flow.decide_all(sharded.shards, section, tasks)
     parts = _by_range(settled, decided, tasks)
     finished = [tasks.start(_finish, section, len(mine), *mine, *shards, returns=3) for mine, shards in parts]
     tables, counts, sizes = ([of_range[number] for of_range in finished] for number in range(3))

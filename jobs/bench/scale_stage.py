@@ -66,7 +66,9 @@ class ClusterSampler(Sampler):
             before, ran = self._tasks.get(process.pid, (0, ""))
             ran = title if peak > before and not title.startswith(IDLE) else ran
             self._tasks[process.pid] = peak, ran
-            if ran and peak > self.peaks[kind]:
+            if not ran:
+                return  # idle, and as large as an earlier stage has left it
+            if peak > self.peaks[kind]:
                 self.largest_task = ran.removeprefix("ray::")
         self.peaks[kind] = max(self.peaks[kind], peak)
 

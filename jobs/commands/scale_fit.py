@@ -1,9 +1,10 @@
 """Lines through what `rayleigh bench scale` measured, and how each quantity grows: pure arithmetic.
 
-Counts and bytes are fitted to all sizes by least squares of the relative error, no coefficient below zero. Memory is the line
-through the two largest sizes, as below them blocks are still growing, but for what sees one block in any case. What grows less
-than NOISE between these is taken as constant, and `Line.unseen` is the growth that would have looked the same. A task of a stage
-that was not measured in two blocks has no line: the growth of its one block says nothing of a larger run.
+Counts, bytes and CPU are fitted by least squares of the relative error, no coefficient below zero, to the sizes of the last decade:
+smaller ones run in one process, or are start-up for the most part. Memory is the line through the two largest sizes, as below them
+blocks are still growing, but for what sees one block in any case. What grows less than NOISE between these is taken as constant,
+and `Line.unseen` is the growth that would have looked the same. A task of a stage that was not measured in two blocks has no line:
+the growth of its one block says nothing of a larger run.
 """
 
 import math
@@ -31,6 +32,7 @@ OF_A_BLOCK = {("candidates", "task_bytes")}
 BLOCK = {"prompts": 32_000, "dataset": PROMPTS_PER_PARTITION}
 """Rows of a block of the benchmark: of 8 MiB of its prompts, and of a partition. One block holds all rows below twice as many."""
 NOISE = 8 * 2**20  # bytes that the peak of a process differs by between two runs of the same size
+DECADE = 10  # the largest size by the smallest that sums are fitted to, unless there are fewer than two of these
 SAME, WITH_ROWS = 0.1, (0.85, 1.15)  # exponents of growth: below and within these
 
 Verdict = Literal["none", "constant", "slower than rows", "with rows", "faster than rows"]
@@ -81,7 +83,7 @@ def fit(uses: Sequence[StageUse]) -> StageModel:
     for quantity in FITTED:
         known = [use for use in ordered if getattr(use, quantity) is not None]
         if len({use.rows for use in known}) >= 2 and (quantity != "task_bytes" or is_cut(known[-2].stage, known[-2].rows)):
-            lines[quantity] = _memory(known, quantity) if quantity in MEMORY else _sum(known, quantity)
+            lines[quantity] = _memory(known, quantity) if quantity in MEMORY else _sum(_last(known), quantity)
     return StageModel(stage=ordered[0].stage, lines=lines)
 
 
@@ -112,6 +114,13 @@ def growth(smaller: StageUse, larger: StageUse, quantity: str) -> Growth | None:
     if exponent < WITH_ROWS[0]:
         return Growth(ratio, exponent, "slower than rows")
     return Growth(ratio, exponent, "with rows" if exponent <= WITH_ROWS[1] else "faster than rows")
+
+
+def _last(ordered: Sequence[StageUse]) -> Sequence[StageUse]:
+    """Return the uses of the last decade, or of the two largest sizes."""
+    sizes = sorted({use.rows for use in ordered})
+    least = min(sizes[-1] / DECADE, sizes[-2])
+    return [use for use in ordered if use.rows >= least]
 
 
 def _sum(uses: Sequence[StageUse], quantity: str) -> Line:

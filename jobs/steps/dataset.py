@@ -45,8 +45,10 @@ def _run(context: JobContext) -> RowCounts:
         embedded = flow.embed(answers, settled, pool, section=section, encoder=encoder)
         context.writer.tables["embeddings"] = flow.write_embeddings(embedded, context.writer.folder / "embeddings", pool).table
         protected = flow.embed_protected(protected, encoder) if section.decontaminate.similarity else protected
-    decisions = flow.decide_all(answers, settled, embedded, protected, section, pool)
-    del settled, embedded  # nor is this read again
+    sharded = flow.shards_of(embedded, protected, section, pool)
+    del embedded, protected  # nor is this read again
+    decisions = flow.decide_all(answers, settled, sharded, section, pool)
+    del settled, sharded
     picked = flow.write_picked(answers, decisions.dispositions, pool, context.writer.folder / "picked")
     num_picked = picked.labels.get("", 0)
     if not num_picked:

@@ -68,7 +68,7 @@ def decide(embedded: pa.Table, section: Curation, protected: pa.Table | None = N
     executor, size = InProcess(), -(-len(embedded) // blocks) or 1
     given = [Ref.of(embedded.slice(start, size)) for start in range(0, max(1, len(embedded)), size)]
     texts = Ref.of(PROTECTED.empty_table() if protected is None else protected)
-    found = decide_flow.decide_all(given, len(embedded), texts, section, executor)
+    found = decide_flow.decide_all(decide_flow.shards_of(given, len(embedded), texts, section, executor), section, executor)
     tables = [DISPOSITION.empty_table(), *executor.fetch(found.dispositions)]
     clusters, selection = executor.fetch(found.summary) if found.summary else ((), None)
     return Decided(pa.concat_tables(tables), clusters, selection, executor.fetch(found.resemblance))

@@ -95,7 +95,8 @@ def peak() -> int:
 def decide(rows: int, section: Curation, executor: DiskExecutor) -> None:
     """Decide on `rows` rows, and look up the dispositions of a block of answers range by range."""
     blocks = [executor.start(partial(block, start, min(BLOCK, rows - start)))[0] for start in range(0, rows, BLOCK)]
-    found = decide_flow.decide_all(blocks, rows, executor.put(PROTECTED.empty_table()), section, executor)
+    shards = decide_flow.shards_of(blocks, rows, executor.put(PROTECTED.empty_table()), section, executor)
+    found = decide_flow.decide_all(shards, section, executor)
     ids, ranges = block(0, BLOCK)["answer_id"], range(found.total)
     mine = (of_answers(ids, executor.fetch(found.in_range(number, found.total))) for number in ranges)
     assert sum(map(len, mine)) == BLOCK, "every row has a disposition"

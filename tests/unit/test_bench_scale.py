@@ -47,6 +47,15 @@ def test_lines_are_those_by_which_the_numbers_were_made():
     assert lines["task_bytes"].row == pytest.approx(2000)
 
 
+def test_sizes_below_the_last_decade_do_not_bend_a_line():
+    """They run in one process, as a rule, and cost next to nothing."""
+    small = [use(rows, cpu_seconds=1.0) for rows in (1_000, 3_000)]
+    line = fit([*small, *(use(rows) for rows in (100_000, 300_000, 1_000_000))]).lines["cpu_seconds"]
+    assert (line.fixed, line.row) == pytest.approx((15, 1e-3), rel=1e-6)
+    far = fit([use(1_000), use(100_000, cpu_seconds=15 + 99 * 2)]).lines["cpu_seconds"]  # two sizes make a line in any case
+    assert far.row == pytest.approx((15 + 198 - 16) / 99_000, rel=1e-6)
+
+
 def test_counts_of_candidates_follow_blocks_and_not_rows():
     measured = [use(10_000, "candidates", blocks=40, files=86), use(100_000, "candidates", blocks=50, files=106)]
     files = fit(measured).lines["files"]

@@ -42,7 +42,7 @@ def generate(
 
 @bench.command(name="capture")
 def capture_bench(
-    examples: Annotated[int, typer.Option("--examples", min=1, help="Examples of a round.")] = 96,
+    examples: Annotated[int, typer.Option("--examples", min=1, help="Examples of a round.")] = 150,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns of each way.")] = 3,
     profile: Profile = "laptop",
     as_json: Json = False,

@@ -14,27 +14,20 @@ Shards are cut by prompt_id and by the number of rows, so they are the same for 
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from engine.contract.curation import Curation
-from engine.curation import decide, measure, pick_flow, topics
+from engine.curation import decide, lost_flow, measure, pick_flow, topics
 from engine.curation.contamination import Resemblance
 from engine.curation.decide import Frame, Lost, Placed, Shard
 from engine.curation.embedder import EMBEDDED
 from engine.curation.measure import Measures
-from engine.curation.samples import BEST_FIRST
 from engine.curation.select import evenly_spread, landmarks, select
 from engine.curation.vector_shards import VectorShards, mean_of
-from engine.dedup import flow as dedup
-from engine.dedup.leaders import semantic_leaders
 from engine.dedup.plan import MOST_PARTS
-from engine.dedup.representatives import id_hashes
-from engine.dedup.signature import SemanticMatcher, batch_columns
 from engine.distributed.executor import Executor, returned
 from engine.distributed.rows import Ref
 from engine.records.dataset import Selection, TopicCluster
@@ -100,7 +93,7 @@ def decide_all(shards: Shards, section: Curation, executor: Executor) -> Decided
     """Decide on all rows of `shards`."""
     if not shards.rows:
         return Decided([], [], None, [], 0)
-    lost = _lost(shards, section, executor)
+    lost = lost_flow.lost(shards.shards, shards.vectors, shards.rows, section, executor)
     means = [executor.start(_mean, vectors)[0] for vectors in shards.vectors]
     [mean] = executor.start(_mean_of, shards.rows, *means)
     k, seed = section.pick.clusters, section.seed
@@ -119,20 +112,6 @@ def decide_all(shards: Shards, section: Curation, executor: Executor) -> Decided
     ]
     [summary] = executor.start(_summary, len(finished), *(measures for _, measures, _ in finished), *texts)
     return Decided([table for table, *_ in finished], [counts for *_, counts in finished], summary, shards.numbers, shards.total)
-
-
-def _lost(shards: Shards, section: Curation, executor: Executor) -> list[Ref]:
-    """Return references to decide.Lost of each shard."""
-    assert section.semantic, "rows are embedded only then"
-    threshold = section.semantic.threshold
-    if len(shards.rows) == 1:
-        return executor.start(_lost_in_one, threshold, shards.shards[0], shards.vectors[0])
-    signed = [executor.start(_signed, *both, returns=3) for both in zip(shards.shards, shards.vectors, strict=True)]
-    rows, nodes, vectors = ([of_shard[number] for of_shard in signed] for number in range(3))
-    signatures = dedup.Signatures(rows, nodes, vectors, nodes=[], band_keys=[])
-    plan = dedup.plan(sum(shards.rows), SemanticMatcher(Path(), threshold), BEST_FIRST)  # no model: the vectors are there
-    pieces = dedup.by_block(dedup.find_duplicates(signatures, plan, executor), len(signed), executor)
-    return [executor.start(_lost_of, shard, *mine)[0] for shard, mine in zip(shards.shards, pieces, strict=True)]
 
 
 def _picked(
@@ -182,25 +161,6 @@ def range_numbers(prompt_ids: pa.ChunkedArray, count: int) -> np.ndarray:
 def _shard(section: Curation, protected: pa.Table, *pieces: pa.Table) -> tuple[Shard, np.ndarray, int]:
     shard = decide.shard_of(list(pieces), protected, section)
     return shard._replace(vectors=shard.vectors[:0]), shard.vectors, len(shard.rows)
-
-
-def _lost_in_one(threshold: float, shard: Shard, vectors: np.ndarray) -> Lost:
-    order = pc.sort_indices(shard.rows, sort_keys=BEST_FIRST).to_numpy()
-    order = order[~shard.resemblance["is_contaminated"].to_numpy()[order]]
-    return decide.lost_to_leaders(semantic_leaders(vectors, order, threshold=threshold), _ids(shard))
-
-
-def _signed(shard: Shard, vectors: np.ndarray) -> tuple[pa.Table, np.ndarray, np.ndarray]:
-    """Return the rows that are not contaminated as documents whose nodes are their answer_ids: no two rows are one text here."""
-    is_clean = ~shard.resemblance["is_contaminated"].to_numpy()
-    rows = shard.rows.filter(pa.array(is_clean)).select([name for name, _ in BEST_FIRST])
-    columns = {"id": rows["answer_id"], **{name: rows[name] for name in rows.column_names}, **batch_columns(len(rows))}
-    rows = pa.table(columns)
-    return rows, id_hashes(rows), vectors[is_clean]
-
-
-def _lost_of(shard: Shard, *duplicates: pa.Table) -> Lost:
-    return decide.lost_to_duplicates(list(duplicates), _ids(shard))
 
 
 def _mean(vectors: np.ndarray) -> np.ndarray:
@@ -292,7 +252,3 @@ def _summary(count: int, *parts: Any) -> tuple[tuple[TopicCluster, ...], Selecti
     measures, texts = parts[:count], parts[count:]
     labels = topics.typical_words([text for of, _ in texts for text in of], np.concatenate([number for _, number in texts]))
     return measure.clusters(measures, labels), measure.selection(measures)
-
-
-def _ids(shard: Shard) -> pa.Array:
-    return shard.rows["answer_id"].combine_chunks()

@@ -26,7 +26,7 @@ from engine.curation.decide import Frame, Lost, Placed, Shard
 from engine.curation.embedder import EMBEDDED
 from engine.curation.measure import Measures
 from engine.curation.select import evenly_spread, landmarks, select
-from engine.curation.vector_shards import VectorShards, mean_of
+from engine.curation.vector_shards import VectorShards, mean_of_shards
 from engine.dedup.plan import MOST_PARTS
 from engine.distributed.executor import Executor, returned
 from engine.distributed.rows import Ref
@@ -94,8 +94,7 @@ def decide_all(shards: Shards, section: Curation, executor: Executor) -> Decided
     if not shards.rows:
         return Decided([], [], None, [], 0)
     lost = lost_flow.lost(shards.shards, shards.vectors, shards.rows, section, executor)
-    means = [executor.start(_mean, vectors)[0] for vectors in shards.vectors]
-    [mean] = executor.start(_mean_of, shards.rows, *means)
+    mean = mean_of_shards(shards.vectors, shards.rows, executor)
     k, seed = section.pick.clusters, section.seed
     [sample] = executor.start(_training_rows, sum(shards.rows), k, seed)
     [centres] = executor.start(_train, k, seed, sample, shards.starts, *_taken(shards, sample, executor))
@@ -161,14 +160,6 @@ def range_numbers(prompt_ids: pa.ChunkedArray, count: int) -> np.ndarray:
 def _shard(section: Curation, protected: pa.Table, *pieces: pa.Table) -> tuple[Shard, np.ndarray, int]:
     shard = decide.shard_of(list(pieces), protected, section)
     return shard._replace(vectors=shard.vectors[:0]), shard.vectors, len(shard.rows)
-
-
-def _mean(vectors: np.ndarray) -> np.ndarray:
-    return vectors.mean(axis=0)
-
-
-def _mean_of(rows: list[int], *means: np.ndarray) -> np.ndarray:
-    return mean_of(means, rows)
 
 
 def _training_rows(rows: int, count: int, seed: int) -> np.ndarray:

@@ -1,11 +1,12 @@
 """Picking of many rows within quotas, in ranges of the order: the picks of `select`, and no task holds all rows.
 
-The order is by columns of the rows. `typical` needs two passes to have them: the round of a row, which is its place among the rows
+`typical` needs two passes to have them: the round of a row, which is its place among the rows
 of its cluster and scenario, then its place in the cluster by round and scenario (`select.round_robin_rank`). The last pass takes
 the ranges one after the other: each starts with what the quotas of the earlier ones have left.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,21 +15,24 @@ import pyarrow.compute as pc
 
 from engine.contract.curation import Pick
 from engine.curation import decide
-from engine.curation.ranges import Size, by_range, in_order, with_places
-from engine.curation.select import SCORES, Left, QuotaTracker, falling, quotas_of, take_in_order, turns
-from engine.curation.vector_shards import mean_of
-from engine.dedup.plan import MOST_PARTS
-from engine.distributed.executor import Executor
+from engine.curation.ranges import Size, by_range, with_places
+from engine.curation.select import SCORES, QuotaTracker, Remaining, falling, quotas_of, take_in_order, turns
+from engine.curation.vector_shards import mean_of_shards
+from engine.dedup.plan import MOST_PARTS, groups
+from engine.distributed.executor import Executor, returned
 from engine.distributed.rows import Ref
 
-RANGE_ROWS = 1_000_000  # some 200 bytes each while they are sorted
+RANGE_ROWS = 1_000_000  # that may be picked; some 200 bytes each while they are sorted
+MASK_TASKS = (
+    32  # each makes the masks of neighbouring shards: more would get their picks in pieces that stay in the driver's memory
+)
 ORDERS = ("typical", *SCORES)
-"""Orders of picking that are by columns of the rows; the others look at what is picked."""
+"""Orders of picking in which no row's place depends on what is picked."""
 AT = "at"  # number of a row among all
 
 
 def pick(columns: Sequence[Ref], vectors: Sequence[Ref], rows: Sequence[int], section: Pick, executor: Executor) -> list[Ref]:
-    """Return references to the mask of the picked rows of each shard.
+    """Return references to the mask of the picked rows of each shard, for an order of ORDERS.
 
     `columns` are `decide.pickable`, `vectors` those of the same rows if the order looks at them, and `rows` their numbers.
     """
@@ -41,35 +45,24 @@ def pick(columns: Sequence[Ref], vectors: Sequence[Ref], rows: Sequence[int], se
         tables = with_places(tables, "rank", ["number"], ["round", "turn", AT], size, executor)
         keys = ["rank", "number", AT]
     else:
-        mean = _mean(vectors, rows, executor)
+        mean = mean_of_shards(vectors, rows, executor) if vectors else None
         tables = [
             executor.start(_scored, section, start, table, mean, *of_shard)[0]
             for start, table, *of_shard in zip(starts, columns, *([vectors] if vectors else []), strict=False)
         ]
         keys = ["score", AT]
+    members = groups(len(rows), most=MASK_TASKS)
+    bounds = [*(starts[group.start] for group in members), starts[-1]]
     left: Any = None
     picked = []
     for pieces in by_range(tables, keys, size, executor):
-        left, *of_shards = executor.start(_take, section, keys, starts, left, *pieces, returns=1 + len(rows))
-        picked.append(of_shards)
-    return [executor.start(_mask, count, *(of_shards[shard] for of_shards in picked))[0] for shard, count in enumerate(rows)]
-
-
-def _mean(vectors: Sequence[Ref], rows: Sequence[int], executor: Executor) -> Ref | None:
-    """Return the mean of all vectors; None of none."""
-    if not vectors:
-        return None
-    kept = [(each, count) for each, count in zip(vectors, rows, strict=True) if count]
-    [mean] = executor.start(_mean_of, [count for _, count in kept], *(executor.start(_mean_in, each)[0] for each, _ in kept))
-    return mean
-
-
-def _mean_in(vectors: np.ndarray) -> np.ndarray:
-    return vectors.mean(axis=0)
-
-
-def _mean_of(rows: list[int], *means: np.ndarray) -> np.ndarray:
-    return mean_of(means, rows)
+        left, *of_groups = executor.start(_take, section, keys, bounds, left, *pieces, returns=1 + len(members))
+        picked.append(of_groups)
+    masks: list[Ref] = []
+    for number, group in enumerate(members):
+        mine = [of_groups[number] for of_groups in picked]
+        masks += executor.start(_masks, rows[group], *mine, returns=group.stop - group.start)
+    return masks
 
 
 def _scenarios(table: pa.Table) -> pa.Table:
@@ -107,19 +100,23 @@ def _stratum(name: str) -> str:
     return f"stratum {name}"
 
 
-def _take(section: Pick, keys: Sequence[str], starts: list[int], left: Left | None, *pieces: pa.Table) -> list[Any]:
-    """Return what is left after a range, and the picked rows of each shard in it."""
-    table = in_order(pa.concat_tables(pieces), keys)
+def _take(
+    section: Pick, keys: Sequence[str], bounds: list[int], left: Remaining | None, *pieces: pa.Table
+) -> list[Any]:  # fmt: skip
+    """Return what is left after a range, and the picked rows from each of `bounds` to the next, counted from the first of them."""
+    table = pa.concat_tables(pieces)
     strata = {name: table[_stratum(name)] for name in quotas_of(section)}
-    quotas = QuotaTracker(strata, section, rows=starts[-1], left=left)
-    picked = take_in_order(np.flatnonzero(np.broadcast_to(quotas.open(), len(table))), len(table), quotas)
-    at = np.sort(table[AT].to_numpy()[picked])
-    cuts = np.searchsorted(at, starts)
-    return [quotas.state, *(at[cuts[shard] : cuts[shard + 1]] - start for shard, start in enumerate(starts[:-1]))]
+    quotas = QuotaTracker(strata, section, rows=bounds[-1], left=left)
+    is_open = np.flatnonzero(np.broadcast_to(quotas.open(), len(table)))
+    order = is_open[np.lexsort([table[key].to_numpy()[is_open] for key in reversed(keys)])]
+    at = np.sort(table[AT].to_numpy()[take_in_order(order, len(table), quotas)])
+    cuts = np.searchsorted(at, bounds)
+    return [quotas.remaining, *(at[start:stop] - first for first, (start, stop) in zip(bounds, pairwise(cuts), strict=False))]
 
 
-def _mask(rows: int, *picked: np.ndarray) -> np.ndarray:
-    mask = np.zeros(rows, bool)
+def _masks(rows: Sequence[int], *picked: np.ndarray) -> Any:
+    """Return the mask of each shard of neighbouring ones with so many `rows`, of which `picked` are rows."""
+    mask = np.zeros(sum(rows), bool)
     for of_range in picked:
         mask[of_range] = True
-    return mask
+    return returned(np.split(mask, np.cumsum(rows)[:-1]))

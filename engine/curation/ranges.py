@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from engine.curation.select import evenly_spread, places
+from engine.curation.select import places
+from engine.dedup.plan import groups
 from engine.distributed.executor import Executor, returned
 from engine.distributed.rows import Ref
 
-SAMPLES = 64  # keys of a range, from which cuts are made: a range has some 1.3 times the mean at most
+SAMPLES = 8  # keys of a bundle and a range, from which cuts are made: a range has at most some 1.2 times as many rows as the mean
+BUNDLES = 60  # of tables that are cut together: a piece of a range of a million rows has 200 KB or more, as in `dedup.plan.pieces`
 
 
 class Size(NamedTuple):
@@ -37,10 +39,12 @@ class Edges(NamedTuple):
 
 def by_range(tables: Sequence[Ref], keys: Sequence[str], size: Size, executor: Executor) -> list[list[Ref]]:
     """Return the pieces of `tables` in each range of the `keys`."""
-    samples = [executor.start(_sample, keys, size, table)[0] for table in tables]
+    bundles = [tables[group] for group in groups(len(tables), most=BUNDLES)]
+    share = SAMPLES * size.ranges * len(bundles) / size.rows
+    samples = [executor.start(_sample, keys, share, *bundle)[0] for bundle in bundles]
     [cuts] = executor.start(_cuts, keys, size.ranges, *samples)
-    split = [executor.start(_split, keys, size.ranges, cuts, table, returns=size.ranges) for table in tables]
-    return [[of_table[number] for of_table in split] for number in range(size.ranges)]
+    split = [executor.start(_split, keys, size.ranges, cuts, *bundle, returns=size.ranges) for bundle in bundles]
+    return [[of_bundle[number] for of_bundle in split] for number in range(size.ranges)]
 
 
 def with_places(
@@ -59,9 +63,11 @@ def in_order(table: pa.Table, keys: Sequence[str]) -> pa.Table:
     return table.take(pa.array(np.lexsort([table[key].to_numpy() for key in reversed(keys)])))
 
 
-def _sample(keys: Sequence[str], size: Size, table: pa.Table) -> pa.Table:
-    most = -(-len(table) * SAMPLES * size.ranges // size.rows)
-    return in_order(table.select(keys), keys).take(pa.array(evenly_spread(len(table), most)))
+def _sample(keys: Sequence[str], share: float, *tables: pa.Table) -> pa.Table:
+    """Return the keys of a `share` of the rows, one in the middle of each of as many equal parts of their order."""
+    ordered = in_order(pa.concat_tables([table.select(keys) for table in tables]), keys)
+    count = round(len(ordered) * share) or 1
+    return ordered.take(pa.array((2 * np.arange(count) + 1) * len(ordered) // (2 * count))) if len(ordered) else ordered
 
 
 def _cuts(keys: Sequence[str], ranges: int, *samples: pa.Table) -> list[tuple]:
@@ -71,8 +77,8 @@ def _cuts(keys: Sequence[str], ranges: int, *samples: pa.Table) -> list[tuple]:
     return list(zip(*(chosen[key].to_pylist() for key in keys), strict=True))
 
 
-def _split(keys: Sequence[str], ranges: int, cuts: list[tuple], table: pa.Table) -> Any:
-    table = in_order(table, keys)
+def _split(keys: Sequence[str], ranges: int, cuts: list[tuple], *tables: pa.Table) -> Any:
+    table = in_order(pa.concat_tables(tables), keys)
     columns = [table[key].to_numpy() for key in keys]
     starts = [bisect_left(range(len(table)), cut, key=lambda row: tuple(column[row] for column in columns)) for cut in cuts]
     return returned([table.slice(start, end - start) for start, end in pairwise([0, *starts, len(table)])])

@@ -47,8 +47,8 @@ Score = Callable[[Eligible, np.ndarray | None], np.ndarray]
 """Of rows, and of the mean of all rows' vectors, of which they may be a shard; None: they are all."""
 
 
-class Left(NamedTuple):
-    """How many more rows may be picked, in all and of each value that has a quota."""
+class Remaining(NamedTuple):
+    """What a QuotaTracker hands on to that of the rows that follow."""
 
     rows: int
     of_values: list[dict[str, int]]  # for each stratum with a quota; a value that was not met yet is missing
@@ -57,9 +57,8 @@ class Left(NamedTuple):
 class QuotaTracker:
     """Counts how many more rows may be picked, in all and of each value that has a quota."""
 
-    def __init__(self, strata: Mapping[str, Strings], pick: Pick, *, rows: int, left: Left | None = None) -> None:
-        """`strata` are the values of the rows that are looked at, `rows` how many there are in all, of which those that were looked
-        at before have `left` the rest."""
+    def __init__(self, strata: Mapping[str, Strings], pick: Pick, *, rows: int, left: Remaining | None = None) -> None:
+        """`strata` are the values of the rows that are looked at, of `rows` in all; `left` is what earlier ones have left."""
         self.left = left.rows if left else pick.count or rows
         self.cells: list[tuple[np.ndarray, np.ndarray]] = []  # value of each row, rows left of each value
         self.names: list[list[str]] = []
@@ -71,10 +70,10 @@ class QuotaTracker:
             self.names.append(names)
 
     @property
-    def state(self) -> Left:
+    def remaining(self) -> Remaining:
         """What is left for rows that come later."""
         now = [dict(zip(names, left.tolist(), strict=True)) for names, (_, left) in zip(self.names, self.cells, strict=True)]
-        return Left(self.left, [before | after for before, after in zip(self.before, now, strict=True)])
+        return Remaining(self.left, [before | after for before, after in zip(self.before, now, strict=True)])
 
     def open(self) -> np.ndarray:
         """Return a mask of the rows that may still be picked."""

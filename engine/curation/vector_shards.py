@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from engine.distributed.executor import Executor
 from engine.distributed.in_process import get
 from engine.distributed.rows import Ref
 
@@ -47,6 +48,21 @@ class VectorShards:
 
 
 Vectors = np.ndarray | VectorShards
+
+
+def mean_of_shards(shards: Sequence[Ref], rows: Sequence[int], executor: Executor) -> Ref:
+    """Return a reference to the mean of all vectors in `shards`, those with `rows`."""
+    kept = [(shard, count) for shard, count in zip(shards, rows, strict=True) if count]
+    means = [executor.start(_mean, shard)[0] for shard, _ in kept]
+    return executor.start(_mean_of, [count for _, count in kept], *means)[0]
+
+
+def _mean(vectors: np.ndarray) -> np.ndarray:
+    return vectors.mean(axis=0)
+
+
+def _mean_of(rows: Sequence[int], *means: np.ndarray) -> np.ndarray:
+    return mean_of(means, rows)
 
 
 def mean_of(means: Sequence[np.ndarray], rows: Sequence[int] | np.ndarray) -> np.ndarray:

@@ -23,10 +23,10 @@ import pyarrow as pa
 
 from engine.contract.prompts import Copies
 from engine.dedup import components, edges, in_memory, representatives, semantic
-from engine.dedup.components import Roots, part_of
+from engine.dedup.components import part_of
 from engine.dedup.entry_types import ROUNDS
 from engine.dedup.minhash import NOTHING, band_keys, bands
-from engine.dedup.plan import DuplicateRefs, Plan, Signatures, plan
+from engine.dedup.plan import DuplicateRefs, Plan, Signatures, groups, plan
 from engine.dedup.representatives import Order
 from engine.dedup.signature import Matcher, SemanticMatcher, SignedBlock
 from engine.distributed.executor import Executor, returned
@@ -63,9 +63,12 @@ def find_duplicates(signatures: Signatures, plan: Plan, executor: Executor) -> D
     if in_memory.serves(executor, plan.matcher):
         return in_memory.find_duplicates(signatures, plan, executor)
     roots = join_edges(find_edges(signatures, plan, executor), plan, executor) if plan.matcher else []
-    parts, blocks = plan.node_parts, zip(signatures.rows, signatures.text_keys, signatures.signatures, strict=True)
-    labelled = [executor.start(_label, number, parts, *block, *roots, returns=parts) for number, block in enumerate(blocks)]
-    pieces = ([block[part] for block in labelled] for part in range(parts))
+    parts, columns = plan.node_parts, (signatures.rows, signatures.text_keys, signatures.signatures)
+    labelled = []
+    for group in groups(len(signatures.rows), most=plan.label_tasks):
+        blocks = [block for column in columns for block in column[group]]
+        labelled.append(executor.start(_label, range(group.start, group.stop), parts, *blocks, *roots, returns=parts))
+    pieces = ([of_group[part] for of_group in labelled] for part in range(parts))
     resolved = [executor.start(_resolve, plan.order, plan.matcher, *mine, returns=2) for mine in pieces]
     return DuplicateRefs([positions for positions, _ in resolved], [table for _, table in resolved])
 
@@ -208,13 +211,19 @@ def _star(operation: components.Operation, following: components.Operation, part
     return (components.digest(replaced), *components.partition(replaced, parts, following))
 
 
-def _label(number: int, parts: int, rows: pa.Table, text_keys: np.ndarray, signatures: np.ndarray, *roots: Roots) -> Any:
-    labelled = representatives.label_components(rows, text_keys, roots, number=number)
-    part = part_of(labelled["root"].to_numpy(), parts)
-    has_signature = labelled["has_signature"].to_numpy()
-    if parts == 1:
-        return labelled, signatures[has_signature]
-    return [(labelled.filter(pa.array(part == at)), signatures[(part == at) & has_signature]) for at in range(parts)]
+def _label(numbers: range, parts: int, *args: Any) -> Any:
+    """Return the rows of the blocks `numbers` in each part of the components, and those of their signatures that are needed.
+
+    `args` are the blocks' rows, then their text keys, then their signatures, then the roots.
+    """
+    count, pieces = len(numbers), [[] for _ in range(parts)]
+    rows, text_keys, signatures, roots = (args[start:stop] for start, stop in pairwise([0, count, 2 * count, 3 * count, len(args)]))
+    for number, *block, of_block in zip(numbers, rows, text_keys, signatures, strict=True):
+        labelled = representatives.label_components(*block, roots, number=number)
+        part, has_signature = part_of(labelled["root"].to_numpy(), parts), labelled["has_signature"].to_numpy()
+        for at in range(parts):
+            pieces[at].append((labelled.filter(pa.array(part == at)), of_block[(part == at) & has_signature]))
+    return returned([(pa.concat_tables(tables), np.concatenate(few)) for tables, few in (zip(*of, strict=True) for of in pieces)])
 
 
 def _split_by_block(blocks: int, duplicates: pa.Table) -> Any:

@@ -18,6 +18,7 @@ GROUP_BYTES = 450  # of a row in the task that signs a group, beside its minima:
 MINIMUM_BYTES = 13.7  # of each minimum there, and of its part of the band keys: with 128 permutations a row takes 2,200 in all
 WORTH_A_TASK = 50_000  # documents: fewer are done before another task has begun
 PIECE_BYTES = 200 << 10  # of what a task returns for each of many others: Ray keeps what is below 100 KB in the driver's own memory
+LABEL_BYTES = 120  # of a row of embeddings with the order, its id and its component, on its way to the other rows of that
 EDGES_IN_ONE_TASK = 50 << 20  # of connected components: about 100 bytes each
 
 
@@ -29,6 +30,8 @@ class Plan(NamedTuple):
     key_parts: int
     node_parts: int
     edges_in_one_task: int
+    label_tasks: int = MOST_GROUPS
+    """Most tasks that send rows to their components, each a piece of PIECE_BYTES or more to each part of them."""
 
 
 class Signatures(NamedTuple):
@@ -59,9 +62,10 @@ def plan(rows: int, matcher: Matcher, order: Order, *, parts: int | None = None,
     key_parts = min(parts, count) if parts else max(min(fewest, count), 1 + rows * count // KEYS_PER_TASK)
     key_parts = key_parts if key_parts <= count else -(-key_parts // count) * count
     if isinstance(matcher, SemanticMatcher):
-        node_parts = min(MOST_PARTS, max(fewest, 1 + rows // VECTORS_PER_TASK))
-    else:
-        node_parts = min(MOST_PARTS, max(fewest, 1 + rows // NODES_PER_TASK))
+        node_parts = parts or min(MOST_PARTS, max(fewest, 1 + rows // VECTORS_PER_TASK))
+        label_tasks = pieces(rows * LABEL_BYTES, node_parts, most=MOST_GROUPS)
+        return Plan(matcher, order, key_parts, node_parts, EDGES_IN_ONE_TASK, label_tasks)
+    node_parts = min(MOST_PARTS, max(fewest, 1 + rows // NODES_PER_TASK))
     return Plan(matcher, order, key_parts, parts or node_parts, EDGES_IN_ONE_TASK)
 
 

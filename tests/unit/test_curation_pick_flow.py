@@ -67,25 +67,30 @@ def test_ranges_pick_what_one_task_picks(order: str, section: dict, alike: bool,
 
 
 @pytest.mark.parametrize("alike", [True, False])
-def test_a_task_holds_a_range_and_no_more(alike: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where all rows are equal but for their number."""
+@pytest.mark.parametrize(("tables", "rows", "range_rows"), [(8, 500, 500), (80, 250, 10_000), (200, 30, 3_000), (3, 4_000, 500)])
+def test_a_task_holds_a_range_and_no_more(
+    tables: int, rows: int, range_rows: int, alike: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """Also where all rows are equal but for their number. What a bundle of tables has is as much again at most."""
     seen = []
 
     class Watched(InProcess):
         def start(self, op: Any, *args: Any, returns: int = 1) -> list[Any]:
-            tables = [arg.result() for arg in args if hasattr(arg, "result")]
-            seen.append(sum(len(table) for table in tables if isinstance(table, pa.Table) and "at" in table.column_names))
+            given = [arg.result() for arg in args if hasattr(arg, "result")]
+            seen.append((op.__name__, sum(len(each) for each in given if isinstance(each, pa.Table) and "at" in each.column_names)))
             return super().start(op, *args, returns=returns)
 
     rng = np.random.default_rng(1)
-    tables = [pickable(500, rng, alike=False) for _ in range(8)]
+    made = [pickable(rows, rng, alike=False) for _ in range(tables)]
     if alike:
-        one = tables[0].take(pa.array(np.zeros(500, np.int64)))
-        tables = [one] * 8
-    monkeypatch.setattr(pick_flow, "RANGE_ROWS", 500)
+        made = [made[0].take(pa.array(np.zeros(rows, np.int64)))] * tables
+    monkeypatch.setattr(pick_flow, "RANGE_ROWS", range_rows)
     executor = Watched()
-    put = [executor.start(lambda table=table: table)[0] for table in tables]
-    masks = pick_flow.pick(put, [], [500] * 8, Pick(count=700), executor)
+    put = [executor.start(lambda table=table: table)[0] for table in made]
+    masks = pick_flow.pick(put, [], [rows] * tables, Pick(count=700), executor)
     picked = np.concatenate(executor.fetch(masks)).nonzero()[0].tolist()
     assert len(picked) == 700 and (not alike or picked == list(range(700)))
-    assert 500 <= max(seen) <= 700
+    held = {name: max(count for of, count in seen if of == name) for name in ("_placed", "_take", "_split")}
+    mean = tables * rows / -(-tables * rows // range_rows)
+    assert mean <= max(held["_placed"], held["_take"]) <= 1.3 * mean
+    assert held["_split"] <= max(rows, 1.3 * mean, -(-tables // 60) * rows)

@@ -180,8 +180,8 @@ class Profile(Section):
     trainer: Pool = Pool()
     """One training worker; `actors` and `batch` are not used."""
     evaluator: Pool = Pool()
-    """Engines that answer the holdout, one for each model, and as many for a teacher as answered the prompts, if the holdout is
-    long: at least three batches each. At most `actors` are loaded at the same time, and no more helps than memory has room for."""
+    """Engines that answer the holdout, one for each model; for a teacher as many as its pool has actors, where each gets three
+    batches or more and memory has room. At most `actors` are loaded at the same time."""
     exporters: dict[Literal["gguf", "int4"], str] = Field(default={})
     """Exporter -> folder of packages of its own, made by `uv pip install --target`; on a cluster all nodes must see it. Default:
     the folder of that name in `exporters` beside the folder of unpacked models."""
@@ -202,9 +202,10 @@ class Profile(Section):
                 )
         return self
 
-    def machine_share(self, pool: Pool) -> float:
-        """Return which share of a machine one actor of `pool` is priced as: where there is one machine, all actors share it."""
-        return 1.0 if self.ray.address not in ("local", "none") else 1 / pool.actors
+    def machine_share(self, pool: Pool, blocks: int | None = None) -> float:
+        """Return which share of a machine one actor of `pool` is priced as, without knowing `nodes`: where there is one machine, all
+        actors that work share it, at most one for each of `blocks`."""
+        return 1.0 if self.ray.address not in ("local", "none") else 1 / min(pool.actors, max(1, blocks or pool.actors))
 
     def teacher_of(self, name: str) -> Pool:
         """Return the pool of the teacher `name`."""

@@ -140,7 +140,7 @@ class Evaluator:
         self.plan = plan = self._plan(rows, timed)
         self._send(plan, [*([index] for index in plan.alone), *plan.batches[:1]], warm_up=rows[:1])
 
-    def left(self, rows: Sequence[Row], timed: int) -> int:
+    def batches_left(self, rows: Sequence[Row], timed: int) -> int:
         """Return how many of the batches that `time` does not send the ledger lacks; 0 without a ledger."""
         plan = self._plan(rows, timed)
         if self.answers is None:
@@ -176,14 +176,14 @@ class Evaluator:
         answers = [self.target.strip_reasoning(completions[index]) for index in range(len(rows))]
         return Evaluated(answers, {index: spent[index] for index in plan.alone}, speed, round(memory, 1), self.size)
 
-    def _plan(self, rows: Sequence[Row], timed: int) -> "Plan":
+    def _plan(self, rows: Sequence[Row], timed: int) -> Plan:
         """Build the request of each row, and choose which are sent alone and which in a batch."""
         alone, size = evenly_spaced(len(rows), timed), self.pool.batch
         rest = [index for index in range(len(rows)) if index not in set(alone)]
         batches = [rest[start : start + size] for start in range(0, len(rest), size)]
         return Plan([Asked(row["prompt_id"], self.target.request(row)) for row in rows], alone, batches)
 
-    def _send(self, plan: "Plan", batches: Sequence[Sequence[int]], warm_up: Sequence[Row] = ()) -> None:
+    def _send(self, plan: Plan, batches: Sequence[Sequence[int]], warm_up: Sequence[Row] = ()) -> None:
         """Answer `batches` of row numbers, one after another. The engine warms up first unless the ledger holds all answers."""
         asked = plan.asked
         with self.answers.block(asked) if self.answers else nullcontext():
@@ -194,7 +194,7 @@ class Evaluator:
                 answers = self._complete({keys[index]: asked[index] for index in batch})
                 self.completions.update({index: answers[keys[index]] for index in batch})
 
-    def _keys(self, plan: "Plan") -> list[str]:
+    def _keys(self, plan: Plan) -> list[str]:
         if self.answers is None:
             return [str(index) for index in range(len(plan.asked))]
         tools = self.target.toolset.identity if self.target.toolset else ""

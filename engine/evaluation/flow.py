@@ -3,9 +3,8 @@ teacher, which take a part of its prompts each."""
 
 import logging
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
@@ -13,6 +12,7 @@ from ray import ObjectRef
 from ray.exceptions import RayActorError, RayError
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
+from engine.contract.evaluation import Nearest, Rules
 from engine.contract.profile import Pool, Profile
 from engine.distributed import ray_options, session
 from engine.distributed.capacity import Wanted, of_pool
@@ -20,8 +20,8 @@ from engine.distributed.placement import Group, place
 from engine.errors import ModelError, StoreUnreachable
 from engine.evaluation.answers import EvalLedger
 from engine.evaluation.evaluator import EvalTarget, Evaluated, Evaluator, failed
-from engine.evaluation.waves import helpers, waves
-from engine.inference.room import engine_gib, free_gib
+from engine.evaluation.waves import gib, helpers, waves
+from engine.inference.room import free_gib
 from engine.rows import Row
 
 log = logging.getLogger(__name__)
@@ -101,18 +101,19 @@ class _Wave:
     ) -> None:
         self.targets, self.holdout, self.profile, self.groups, self.ledger = targets, holdout, profile, groups, ledger
         self.progress = progress
-        self.starts = [partial(_start, target, profile.evaluator_of(target.name), ledger) for target in targets]
-        self.engines = {number: start() for number, start in enumerate(self.starts)}
+        self.engines: dict[int, _Started] = {}
         self.helping: dict[int, list[_Started]] = {}
-        progress(f"loading {', '.join(target.name for target in targets)}")
 
     def answers(self, numbers: Sequence[int], *, helped: bool = True) -> Iterator[Evaluated]:
         """Yield what each of the models `numbers` answers. All are loaded before one is timed, and all are timed before the rest is
         sent. The engine of a model answers what one that helps it has left."""
-        rows, count, timed = self.holdout
+        (rows, count, timed), began = self.holdout, time.monotonic()
+        for number in numbers:
+            self.engines[number] = self._start(number)
+        self.progress(f"loading {', '.join(self.targets[number].name for number in numbers)}")
         errors = {number: _load(self.engines[number], self.progress) for number in numbers}
-        if helped:
-            self._help([number for number in numbers if not errors[number]])
+        if helped and self.ledger:
+            self._help([number for number in numbers if not errors[number]], patience=PATIENCE + time.monotonic() - began)
         for number in numbers:
             errors[number] = errors[number] or _error_of(self.engines[number].actor.time.remote(rows, timed))
         well = [number for number in numbers if not errors[number]]
@@ -125,9 +126,9 @@ class _Wave:
             yield failed(count, errors[number]) if errors[number] else _evaluated(started[number], count)
 
     def again(self, number: int) -> Evaluated:
-        """Return what another engine answers in place of one that died. What helped that one is ended: it may hold the place."""
-        self.stop(number)
-        self.engines[number] = self.starts[number]()
+        """Return what another engine answers in place of one that died, once all others have answered: these are ended, as one may
+        hold the only place."""
+        self.stop(*range(len(self.targets)))
         [evaluated] = self.answers([number], helped=False)
         return evaluated
 
@@ -138,26 +139,39 @@ class _Wave:
             for engine in running if ray.is_initialized() else ():
                 engine.stop()
 
-    def _help(self, numbers: Sequence[int]) -> None:
-        """Start engines that help the teachers among `numbers`, and end those that are not loaded within a minute."""
-        started: dict[ObjectRef[Any], tuple[int, _Started]] = {}
+    def _start(self, number: int) -> "_Started":
+        target = self.targets[number]
+        return _start(target, self.profile.evaluator_of(target.name), self.ledger)
+
+    def _help(self, numbers: Sequence[int], patience: float) -> None:
+        """Start engines that help the teachers among `numbers`, whose own are loaded; end those that are not after `patience`
+        seconds."""
+        free = free_gib() - RESERVED_GIB
         for number in numbers:
-            target = self.targets[number]
-            if self.ledger is None or target.role != "teacher":
-                continue
-            wants = [engine.want for engine in (*self.engines.values(), *(engine for _, engine in started.values()))]
-            left, room = _left(self.engines[number], self.holdout), _room(target, self.profile)
-            for _ in range(helpers(target, wants, self.profile, self.groups, batches=left, room=room)):
-                engine = self.starts[number]()
-                started[engine.actor.ready.remote()] = number, engine
-        loaded = ray.wait([*started], num_returns=len(started), timeout=PATIENCE)[0] if started else []
-        for reference, (number, engine) in started.items():
-            if reference in loaded and _is_well(reference):
-                self.helping.setdefault(number, []).append(engine)
-            else:
+            each = gib(self.targets[number], self.profile)
+            room = int(max(free, 0.0) / each) if each else self.profile.evaluator.actors
+            count = self._wanted(number, numbers, room)
+            free -= count * each
+            self.helping[number] = [self._start(number) for _ in range(count)]
+        ready = {one.actor.ready.remote(): (number, one) for number, engines in self.helping.items() for one in engines}
+        loaded = ray.wait([*ready], num_returns=len(ready), timeout=patience)[0] if ready else []
+        for reference, (number, engine) in ready.items():
+            if reference not in loaded or not _is_well(reference):
                 engine.stop()
-        for number, each in self.helping.items():
-            self.progress(f"{self.targets[number].name}: {1 + len(each)} engines")
+                self.helping[number].remove(engine)
+        self.helping = {number: engines for number, engines in self.helping.items() if engines}
+        for number, engines in self.helping.items():
+            self.progress(f"{self.targets[number].name}: {1 + len(engines)} engines")
+
+    def _wanted(self, number: int, well: Sequence[int], room: int) -> int:
+        """Return how many engines help the model `number`, beside the engines of the models that are `well`."""
+        target = self.targets[number]
+        if target.role != "teacher" or target.model.type == "endpoint":  # a server has its own, and what it refuses is not kept
+            return 0
+        wants = [self.engines[each].want for each in well if not isinstance(self.targets[each].model, Rules | Nearest)]
+        wants += [engine.want for engines in self.helping.values() for engine in engines]
+        left = _batches_left(self.engines[number], self.holdout)
+        return helpers(target, wants, self.profile, self.groups, batches=left, room=room)
 
     def _start_parts(self, number: int) -> list[ObjectRef[Any]]:
         """Let the engine of a model and those that help it answer a part each."""
@@ -165,10 +179,10 @@ class _Wave:
         return [engine.actor.answer.remote(rows, timed, part, len(engines)) for part, engine in enumerate(engines)]
 
 
-def _left(engine: "_Started", holdout: _Holdout) -> int:
+def _batches_left(engine: "_Started", holdout: _Holdout) -> int:
     """Return how many batches the engine has still to answer after it is timed; 0 if it has died."""
     try:
-        return ray.get(engine.actor.left.remote(holdout.rows, holdout.timed))
+        return ray.get(engine.actor.batches_left.remote(holdout.rows, holdout.timed))
     except RayError:
         return 0
 
@@ -179,15 +193,6 @@ def _is_well(reference: ObjectRef[Any]) -> bool:
     except RayError:
         return False
     return True
-
-
-def _room(target: EvalTarget, profile: Profile) -> int:
-    """Return how many more engines of `target` the memory of this machine has room for, if it is there that they would run."""
-    pool, folder = profile.evaluator_of(target.name), target.folder
-    if profile.ray.address != "local" or pool.gpus:
-        return profile.evaluator.actors
-    weights = folder if not isinstance(folder, str) else None if "://" in folder else Path(folder)
-    return max(0, int((free_gib() - RESERVED_GIB) / engine_gib(pool, weights)))
 
 
 def evaluate_alike(

@@ -1,11 +1,15 @@
 """Which models answer the holdout at the same time, and how many engines help one of them."""
 
+import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from engine.contract.profile import Profile
 from engine.distributed.capacity import Wanted, of_pool
 from engine.distributed.placement import Group, fits_together
+from engine.errors import RayleighError
 from engine.evaluation.evaluator import EvalTarget
+from engine.inference.room import engine_gib
 
 FEWEST_BATCHES = 3  # of an engine: one more takes about as long to load as to answer one of them
 
@@ -47,3 +51,16 @@ def helpers(
 def want(target: EvalTarget, profile: Profile) -> Wanted:
     """Return what the engine of `target` takes."""
     return of_pool("reports", target.name, profile.evaluator_of(target.name), "evaluator", workers=1)
+
+
+def gib(target: EvalTarget, profile: Profile) -> float:
+    """Return the memory of this machine that an engine of `target` takes: 0 where it runs elsewhere, infinite if its size is not
+    known."""
+    pool, folder = profile.evaluator_of(target.name), target.folder
+    if profile.ray.address != "local" or pool.gpus:
+        return 0.0
+    try:
+        weights = folder if not isinstance(folder, str) else None if "://" in folder else Path(folder)
+        return engine_gib(pool, weights)
+    except (RayleighError, OSError):
+        return math.inf

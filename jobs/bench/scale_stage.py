@@ -38,12 +38,14 @@ class ClusterSampler(Sampler):
         self.peaks: dict[str, int] = defaultdict(int)  # bytes
         self.largest_task = ""
         self._tasks: dict[int, tuple[int, str]] = {}  # worker -> its peak, and what it ran when it rose
+        self._before: dict[int, int] = {}  # worker -> its peak when this stage began, which is of an earlier one
         self._asked = 0.0
         for process in family(os.getpid()):  # what they have used so far is not of this stage
             with suppress(psutil.Error, OSError):
                 times = process.cpu_times()
                 self._last_cpu[process.pid] = times.user + times.system
                 Path(f"/proc/{process.pid}/clear_refs").write_text(RESET_PEAK)
+                self._before[process.pid] = _peak(process.pid)
 
     def sample(self, pid: int) -> None:
         """Measure the driver `pid` and the processes of the cluster now."""
@@ -66,9 +68,9 @@ class ClusterSampler(Sampler):
             before, ran = self._tasks.get(process.pid, (0, ""))
             ran = title if peak > before and not title.startswith(IDLE) else ran
             self._tasks[process.pid] = peak, ran
-            if not ran:
+            if not ran and peak <= self._before.get(process.pid, 0):
                 return  # idle, and as large as an earlier stage has left it
-            if peak > self.peaks[kind]:
+            if ran and peak > self.peaks[kind]:
                 self.largest_task = ran.removeprefix("ray::")
         self.peaks[kind] = max(self.peaks[kind], peak)
 

@@ -54,7 +54,7 @@ def doctor(profile: str) -> Diagnosis:
         ContractError: there is no such profile.
     """
     loaded = load_profile(places.profile_path(profile))
-    machine = [*_packages(), *memory(loaded), *_cpus(loaded), *_models(), *_storage(), *_shared_memory(loaded), *_ports()]
+    machine = [*_packages(), *_memory(loaded), *_cpus(loaded), *_models(), *_storage(), *_shared_memory(loaded), *_ports()]
     return Diagnosis(profile=loaded.name, checks=[*machine, _sandbox(), *doctor_cluster.checks(loaded)])
 
 
@@ -93,7 +93,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def memory(profile: Profile) -> Iterator[Check]:
+def _memory(profile: Profile) -> Iterator[Check]:
     """Teachers and judges run at the same time; so do the trainers of students; so do evaluators. For small models."""
     if profile.ray.address != "local":
         return

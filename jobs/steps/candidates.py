@@ -169,11 +169,10 @@ def _routing(context: JobContext) -> Routing | None:
 
 def _teachers(context: JobContext, summaries: list[Row]) -> dict[str, TeacherSpending]:
     """Return teacher -> its usage over all shards."""
-    sections, profile = context.contract.teachers.models, context.profile
-    shares = {
-        each.name: 0.0 if each.model.type == "endpoint" else profile.machine_share(profile.teacher_of(each.name))
-        for each in sections
-    }
+    profile, shares = context.profile, dict[str, float]()
+    for teacher in context.contract.teachers.models:
+        share = profile.machine_share(profile.teacher_of(teacher.name), blocks=len(summaries))
+        shares[teacher.name] = 0.0 if teacher.model.type == "endpoint" else share
     totals: dict[str, TeacherTotals] = {}
     for name, values in (item for summary in summaries for item in summary["teachers"].items()):
         totals[name] = totals.get(name, TeacherTotals()).plus(TeacherTotals(*values))

@@ -56,8 +56,7 @@ def job_session(
 
 
 def _check_capacity(work: Workspace, jobs: Collection[str], console: Console) -> None:
-    """Hold what `jobs` need against the cluster, and say at once what waits and what can never be placed; of this machine also
-    whether its memory may be too small.
+    """Hold what `jobs` need against the cluster, and say at once what waits and what can never be placed.
 
     Raises:
         InputError: something can never be placed.
@@ -66,13 +65,9 @@ def _check_capacity(work: Workspace, jobs: Collection[str], console: Console) ->
     from engine.distributed.capacity import shortfalls, wanted
     from engine.distributed.placement import place
     from jobs.commands.check_placement import never, table
-    from jobs.commands.doctor import memory
 
     wants = list(wanted(work.contract, work.profile, jobs))
     if work.profile.ray.address == "local":
-        asks = not {"candidates", "reports"}.isdisjoint(jobs)
-        for lack in (check for check in memory(work.profile) if asks and not check.ok):
-            console.log(f"WARNING: memory: {lack.found}, and this run may need {lack.expected}. To be sure: {lack.fix}.")
         if lines := shortfalls(wants, session.nodes()):
             end = (
                 f"Lower actors, cpus or gpus in these sections of the profile {work.profile.name}, raise ray.num_cpus, or add GPUs."

@@ -8,6 +8,7 @@ import pytest
 from engine.contract.models import FakeModel
 from engine.contract.profile import Profile
 from engine.contract.specialist import TaskUnit
+from engine.evaluation import flow
 from engine.evaluation.answers import EvalLedger
 from engine.evaluation.evaluator import EvalTarget, Evaluated
 from engine.evaluation.flow import evaluate
@@ -46,7 +47,8 @@ def texts(evaluated: Evaluated) -> list[str]:
 
 
 @pytest.mark.usefixtures("cluster")
-def test_two_engines_of_a_teacher_answer_as_one(tmp_path: Path) -> None:
+def test_two_engines_of_a_teacher_answer_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow, "free_gib", lambda: 99.0)
     alone, said = evaluated(tmp_path / "alone", 1)
     assert said == ["loading t, s", "t: 30 of 30 answered", "s: 30 of 30 answered"]
     together, said = evaluated(tmp_path / "together", 2)

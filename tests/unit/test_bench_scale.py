@@ -48,7 +48,7 @@ def test_lines_are_those_by_which_the_numbers_were_made():
 
 
 def test_sizes_below_the_last_decade_do_not_bend_a_line():
-    """They run in one process, as a rule, and cost next to nothing."""
+    """They are start-up for the most part."""
     small = [use(rows, cpu_seconds=1.0) for rows in (1_000, 3_000)]
     line = fit([*small, *(use(rows) for rows in (100_000, 300_000, 1_000_000))]).lines["cpu_seconds"]
     assert (line.fixed, line.row) == pytest.approx((15, 1e-3), rel=1e-6)

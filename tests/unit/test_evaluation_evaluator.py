@@ -261,11 +261,11 @@ def test_engines_of_one_model_share_its_batches_through_the_ledger(tmp_path: Pat
         return [Evaluator(fake(), Pool(batch=3), ledger) for _ in range(count)]
 
     own, *_ = together = evaluators("shared", 3)
-    assert own.left(rows, 2) == 5
+    assert own.batches_left(rows, 2) == 5
     own.time(rows, 2)
     for part, each in enumerate(together):
         each.answer(rows, 2, part, len(together))
-    assert own.left(rows, 2) == 0
+    assert own.batches_left(rows, 2) == 0
     evaluated = own.evaluate(rows, 2)
     [alone] = evaluators("alone", 1)
     assert [each.text for each in evaluated.completions] == [each.text for each in alone.evaluate(rows, 2).completions]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorUnavailableError, RayTaskError
 
+from engine.contract.models import FakeModel
 from engine.contract.profile import Pool, Profile
 from engine.distributed.capacity import of_pool
 from engine.distributed.placement import Group
@@ -29,14 +30,15 @@ class Engine:
         self.at, self.error, self.group, self.is_stopped = at, error, None, False
         self.want = of_pool("reports", "a", Pool(cpus=1, resources={"blue": 1}), "evaluator", workers=1)
         self.calls: list[tuple[Any, ...]] = []
-        methods = ("ready", "time", "left", "answer", "evaluate", "become")
+        self.left = 9
+        methods = ("ready", "time", "batches_left", "answer", "evaluate", "become")
         self.actor = SimpleNamespace(**{name: SimpleNamespace(remote=self._method(name)) for name in methods})
 
     def _method(self, name: str) -> Callable[..., Callable[[], Any]]:
         def result() -> Any:
             if self.error and name == self.at:
                 raise self.error
-            return 9 if name == "left" else Evaluated([Completion("yes", "stop", 1, 1)])
+            return self.left if name == "batches_left" else Evaluated([Completion("yes", "stop", 1, 1)])
 
         def remote(*args: Any) -> Callable[[], Any]:
             self.calls.append((name, *args[2:]))
@@ -62,9 +64,14 @@ def evaluate(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     monkeypatch.setattr(flow.ray, "wait", lambda references, **_: ([each for each in references if each not in NEVER], []))
     monkeypatch.setattr(flow.ray, "is_initialized", lambda: True)
     monkeypatch.setattr(flow.session, "running_groups", lambda: [Group("n", {"CPU": 9, "blue": 9}, 1, 1)])
-    monkeypatch.setattr(flow, "free_gib", lambda: 99.0)
 
-    def run(alike: bool = False, teacher: str = "", begin: Callable[[], None] = lambda: None, **engines: list[Engine]) -> list[str]:
+    def run(
+        alike: bool = False,
+        teacher: str = "",
+        free: float = 99.0,
+        begin: Callable[[], None] = lambda: None,
+        **engines: list[Engine],
+    ) -> list[str]:
         rest = {name: [*each] for name, each in engines.items()}
 
         def start(target: EvalTarget, *_: Any) -> Engine:
@@ -72,9 +79,10 @@ def evaluate(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
             return rest[target.name].pop(0)
 
         monkeypatch.setattr(flow, "_start", start)
-        names: Any = [(name, "teacher" if name == teacher else "student") for name in engines]
-        targets: Any = [SimpleNamespace(name=name, role=role, model=None, folder=None) for name, role in names]
-        profile = Profile.model_validate({"name": "test", "teacher": {"actors": 2}, "evaluator": {"actors": 3}})
+        monkeypatch.setattr(flow, "free_gib", lambda: free)
+        names: Any = [(name, "teacher" if name in teacher else "student") for name in engines]
+        targets: Any = [SimpleNamespace(name=name, role=role, model=FakeModel(type="fake"), folder=None) for name, role in names]
+        profile = Profile.model_validate({"name": "test", "teacher": {"actors": 2}, "evaluator": {"actors": 4}})
         call = flow.evaluate_alike if alike else flow.evaluate
         options = {} if alike else {"timed": 1, "progress": lambda line: None, "ledger": object()}
         found = [each.error or each.completions[0].text for each in call(targets, ROWS, profile, **options)]
@@ -113,7 +121,7 @@ def test_an_engine_that_helps_answers_a_part(evaluate: Callable[..., Any]) -> No
     own, helper, other = Engine(), Engine("answer", DIED), Engine()  # what one that died has left, `evaluate` answers
     assert evaluate(teacher="a", a=[own, helper], b=[other]) == ["yes", "yes"]
     assert (parts(own), parts(helper), parts(other)) == ([(0, 2)], [(1, 2)], [])
-    assert [name for name, *_ in own.calls] == ["ready", "left", "time", "answer", "evaluate"]
+    assert [name for name, *_ in own.calls] == ["ready", "batches_left", "time", "answer", "evaluate"]
     assert [name for name, *_ in helper.calls] == ["ready", "answer"]
 
 
@@ -131,6 +139,22 @@ def test_an_engine_that_helps_leaves_its_place_to_one_that_is_loaded_again(evalu
     stopped: list[bool] = []
     assert evaluate(teacher="a", begin=lambda: stopped.append(helper.is_stopped), a=[own, helper, again]) == ["yes"]
     assert stopped == [False, False, True] and not parts(again)
+
+
+def test_engines_that_help_leave_their_places_to_any_model(evaluate: Callable[..., Any]) -> None:
+    own, again, other, helper = Engine("evaluate", DIED), Engine(), Engine(), Engine()
+    own.left = 0  # nothing for another engine to do
+    stopped: list[bool] = []
+    begin = lambda: stopped.append(helper.is_stopped and other.is_stopped)  # noqa: E731
+    assert evaluate(teacher="ab", begin=begin, a=[own, again], b=[other, helper]) == ["yes", "yes"]
+    assert stopped == [False, False, False, True]
+
+
+def test_memory_that_one_teacher_gets_is_not_given_again(evaluate: Callable[..., Any]) -> None:
+    """An engine takes 2.5 GiB, and one is kept for those that answer."""
+    for free, helped in ((3.4, 0), (3.6, 1), (6.1, 2)):
+        a, b = [Engine() for _ in range(1 + (helped > 0))], [Engine() for _ in range(1 + (helped > 1))]
+        assert evaluate(teacher="ab", free=free, a=a, b=b) == ["yes", "yes"]
 
 
 def test_engines_are_stopped_where_the_evaluation_fails(evaluate: Callable[..., Any]) -> None:

@@ -203,8 +203,8 @@ class Profile(Section):
         return self
 
     def machine_share(self, pool: Pool, blocks: int | None = None) -> float:
-        """Return which share of a machine one actor of `pool` is priced as, without knowing `nodes`: where there is one machine, all
-        actors that work share it, at most one for each of `blocks`."""
+        """Return which share of a machine one actor of `pool` is priced as, whatever `nodes` there are: of one machine, all actors
+        that work have an equal share, at most one for each of `blocks`."""
         return 1.0 if self.ray.address not in ("local", "none") else 1 / min(pool.actors, max(1, blocks or pool.actors))
 
     def teacher_of(self, name: str) -> Pool:

@@ -4,8 +4,9 @@
                  MOST_PARTS shards (6.4 million rows) shards grow, so that a step has at most MOST_PARTS squared references
     duplicates   within a shard where it is the only one; else as `engine/dedup/flow.py` finds them, over all shards
     topics       centres are trained on a sample; each shard is placed among them, and adds its part of the map's axes
-    pick         without a limit each shard picks by itself; else one task holds 80 to 100 bytes a row that may be picked; vectors are read shard by shard, by the orders that look at them. Of more than a million rows it is
-                 ranges of the order, one after the other (`pick_flow`), but for the two orders that look at what is picked
+    pick         without a limit each shard picks by itself; else one task holds 80 to 100 bytes a row that may be picked. Vectors
+                 are read shard by shard, by the orders that look at them. Of more than a million rows tasks hold ranges of the
+                 order, one after the other (`pick_flow`), but for the two orders that look at what is picked
     finish       each shard gets its dispositions and its measures, which are added
 
 Shards are cut by prompt_id and by the number of rows, so they are the same for any blocks of the input.

@@ -2,9 +2,9 @@
 
 Counts, bytes and CPU are fitted by least squares of the relative error, no coefficient below zero, to the sizes of the last decade:
 smaller ones are start-up for the most part. Memory is the line through the two largest sizes, as below them blocks are still
-growing, but for what sees one block in any case. What grows less than NOISE between these is taken as constant, and `Line.unseen` is
-the growth that would have looked the same. A task of a stage that was not measured in two blocks has no line: the growth of its one
-block says nothing of a larger run.
+growing, but for what sees one block in any case. What grows less than NOISE between these is taken as constant, and `Line.unseen`
+is the growth that would have looked the same. A task of a stage that was not measured in two blocks has no line: the growth of its
+one block says nothing of a larger run.
 """
 
 import math

@@ -86,7 +86,10 @@ def shards_of(blocks: Sequence[Ref], rows: int, protected: Ref, section: Curatio
     made = [executor.start(_shard, section, protected, *(pieces[number] for pieces in split), returns=3) for number in range(count)]
     lengths = executor.fetch([length for *_, length in made])
     kept = [(*mine[:2], length, number) for number, (mine, length) in enumerate(zip(made, lengths, strict=True)) if length]
-    return Shards(*(list(column) for column in zip(*kept, strict=True)), count) if kept else NO_SHARDS
+    if not kept:
+        return NO_SHARDS
+    shards, vectors, rows_of, numbers = (list(column) for column in zip(*kept, strict=True))
+    return Shards(shards, vectors, rows_of, numbers, count)
 
 
 def decide_all(shards: Shards, section: Curation, executor: Executor) -> Decided:

@@ -218,8 +218,8 @@ def _label(numbers: range, parts: int, *args: Any) -> Any:
     """
     count, pieces = len(numbers), [[] for _ in range(parts)]
     rows, text_keys, signatures, roots = (args[start:stop] for start, stop in pairwise([0, count, 2 * count, 3 * count, len(args)]))
-    for number, *block, of_block in zip(numbers, rows, text_keys, signatures, strict=True):
-        labelled = representatives.label_components(*block, roots, number=number)
+    for number, table, keys, of_block in zip(numbers, rows, text_keys, signatures, strict=True):
+        labelled = representatives.label_components(table, keys, roots, number=number)
         part, has_signature = part_of(labelled["root"].to_numpy(), parts), labelled["has_signature"].to_numpy()
         for at in range(parts):
             pieces[at].append((labelled.filter(pa.array(part == at)), of_block[(part == at) & has_signature]))

@@ -83,7 +83,7 @@ class _Holdout(NamedTuple):
     """The prompts, and how many of them are sent one at a time."""
 
     rows: ObjectRef[list[Row]]
-    count: int
+    size: int
     timed: int
 
 

@@ -1,8 +1,8 @@
 """Picking of many rows within quotas, in ranges of the order: the picks of `select`, and no task holds all rows.
 
-`typical` needs two passes to have them: the round of a row, which is its place among the rows
-of its cluster and scenario, then its place in the cluster by round and scenario (`select.round_robin_rank`). The last pass takes
-the ranges one after the other: each starts with what the quotas of the earlier ones have left.
+The order is by keys of the rows. `typical` needs two passes for them: the round of a row, which is its place among the rows of its
+cluster and scenario, then its place in the cluster by round and scenario (`select.round_robin_rank`). The last pass takes the ranges
+one after the other: each starts with what the quotas of the earlier ones have left.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,9 +23,7 @@ from engine.distributed.executor import Executor, returned
 from engine.distributed.rows import Ref
 
 RANGE_ROWS = 1_000_000  # that may be picked; some 200 bytes each while they are sorted
-MASK_TASKS = (
-    32  # each makes the masks of neighbouring shards: more would get their picks in pieces that stay in the driver's memory
-)
+MASK_TASKS = 32  # of neighbouring shards; with more of them their picks would be so few that they stay in the driver's memory
 ORDERS = ("typical", *SCORES)
 """Orders of picking in which no row's place depends on what is picked."""
 AT = "at"  # number of a row among all

@@ -1,8 +1,8 @@
 """Picking of many rows within quotas, in ranges of the order: the picks of `select`, and no task holds all rows.
 
-The order is by keys of the rows. `typical` needs two passes for them: the round of a row, which is its place among the rows of its
-cluster and scenario, then its place in the cluster by round and scenario (`select.round_robin_rank`). The last pass takes the ranges
-one after the other: each starts with what the quotas of the earlier ones have left.
+The order is by keys of the rows. `typical` needs two passes for them: the round of a row, which is its place among the rows of
+its cluster and scenario, then its place in the cluster by round and scenario (`select.round_robin_rank`). The last pass takes the
+ranges one after the other: each starts with what the quotas of the earlier ones have left.
 """
 
 from collections.abc import Mapping, Sequence

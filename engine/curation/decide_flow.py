@@ -92,11 +92,11 @@ def shards_of(blocks: Sequence[Ref], rows: int, protected: Ref, section: Curatio
     return Shards(shards, vectors, rows_of, numbers, count)
 
 
-def decide_all(shards: Shards, section: Curation, executor: Executor) -> Decided:
-    """Decide on all rows of `shards`."""
+def decide_all(shards: Shards, section: Curation, executor: Executor, *, at_once: int = 1) -> Decided:
+    """Decide on all rows of `shards`; the executor runs so many tasks `at_once`."""
     if not shards.rows:
         return Decided([], [], None, [], 0)
-    lost = lost_flow.lost(shards.shards, shards.vectors, shards.rows, section, executor)
+    lost = lost_flow.lost(shards.shards, shards.vectors, shards.rows, section, executor, at_once=at_once)
     mean = mean_of_shards(shards.vectors, shards.rows, executor)
     k, seed = section.pick.clusters, section.seed
     [sample] = executor.start(_training_rows, sum(shards.rows), k, seed)

@@ -154,7 +154,7 @@ def shards_of(embedded: Rows | None, protected: Rows, section: Curation, pool: P
 def decide_all(answers: LabelledCandidates, settled: Settled, sharded: Sharded, section: Curation, pool: Pool) -> Decisions:
     """Return the dispositions of all rows, as in `decide_flow`."""
     tasks, texts = executor(pool), sharded.protected
-    decided = decide_flow.decide_all(sharded.shards, section, tasks)
+    decided = decide_flow.decide_all(sharded.shards, section, tasks, at_once=pool.actors)
     parts = _by_range(settled, decided, tasks)
     finished = [tasks.start(_finish, section, len(mine), *mine, *shards, returns=3) for mine, shards in parts]
     tables, counts, sizes = ([of_range[number] for of_range in finished] for number in range(3))

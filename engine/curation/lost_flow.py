@@ -13,14 +13,18 @@ from engine.curation.decide import Lost, Shard
 from engine.curation.samples import BEST_FIRST
 from engine.dedup import flow as dedup
 from engine.dedup.leaders import semantic_leaders
+from engine.dedup.plan import PARTS_AT_ONCE
 from engine.dedup.representatives import id_hashes
 from engine.dedup.signature import SemanticMatcher, batch_columns
 from engine.distributed.executor import Executor
 from engine.distributed.rows import Ref
 
 
-def lost(shards: Sequence[Ref], vectors: Sequence[Ref], rows: Sequence[int], section: Curation, executor: Executor) -> list[Ref]:
-    """Return references to decide.Lost of each shard: `shards` without vectors, their `vectors` and numbers of `rows`."""
+def lost(
+    shards: Sequence[Ref], vectors: Sequence[Ref], rows: Sequence[int], section: Curation, executor: Executor, *, at_once: int
+) -> list[Ref]:  # fmt: skip
+    """Return references to decide.Lost of each shard: `shards` without vectors, their `vectors` and numbers of `rows`. The executor
+    runs so many tasks `at_once`."""
     assert section.semantic, "rows are embedded only then"
     threshold = section.semantic.threshold
     if len(rows) == 1:
@@ -30,6 +34,7 @@ def lost(shards: Sequence[Ref], vectors: Sequence[Ref], rows: Sequence[int], sec
     of_shards = zip(vectors, clean, executor.fetch(lengths), rows, strict=True)
     signatures = [whole if length == count else some for whole, some, length, count in of_shards]
     plan = dedup.plan(sum(rows), SemanticMatcher(Path(), threshold), BEST_FIRST)  # no model: the vectors are there
+    plan = plan._replace(parts_at_once=max(PARTS_AT_ONCE, 2 * at_once))
     found = dedup.find_duplicates(dedup.Signatures(documents, nodes, signatures, nodes=[], band_keys=[]), plan, executor)
     pieces = dedup.by_block(found, len(signed), executor)
     return [executor.start(_lost_of, shard, *mine)[0] for shard, mine in zip(shards, pieces, strict=True)]

@@ -127,8 +127,16 @@ def _near_edges(signatures: Signatures, plan: Plan, threshold: float, executor: 
     share = clusters * semantic.SAMPLE_PER_CLUSTER / rows
     samples = [executor.start(semantic.draw_sample, *block, share)[0] for block in blocks]
     [centres] = executor.start(semantic.fit_samples, clusters, *samples)
-    placed = [executor.start(_partition_vectors, parts, centres, *block, returns=parts) for block in blocks]
-    return [executor.start(semantic.join, threshold, *(block[part] for block in placed))[0] for part in range(parts)]
+    probed = [executor.start(semantic.probes, centres, *block)[0] for block in blocks]
+    found: list[Ref] = []
+    for start in range(0, parts, plan.parts_at_once):
+        executor.fetch([executor.start(_length, edges)[0] for edges in found[-plan.parts_at_once :]])  # whose vectors may go
+        wanted = range(start, min(parts, start + plan.parts_at_once))
+        blocks = zip(probed, signatures.signatures, strict=True)
+        placed = [executor.start(_partition_vectors, parts, wanted, *block, returns=len(wanted)) for block in blocks]
+        found += [executor.start(semantic.join, threshold, *mine)[0] for mine in zip(*placed, strict=True)]
+        del placed
+    return found
 
 
 def join_edges(links: list[Ref], plan: Plan, executor: Executor) -> list[Ref]:
@@ -193,8 +201,8 @@ def _verify(threshold: float, candidates: np.ndarray, *fetched: tuple[np.ndarray
     return edges.verify(candidates, nodes, signatures, threshold=threshold)
 
 
-def _partition_vectors(parts: int, centres: np.ndarray, text_keys: np.ndarray, vectors: np.ndarray) -> Any:
-    return returned(semantic.partition(text_keys, vectors, centres, parts))
+def _partition_vectors(parts: int, wanted: range, found: semantic.Probes, vectors: np.ndarray) -> Any:
+    return returned(semantic.partition(parts, wanted, found, vectors))
 
 
 def _length(array: np.ndarray) -> int:

@@ -11,6 +11,7 @@ from engine.distributed.rows import Ref
 
 KEYS_PER_TASK = 8 << 20  # 16 bytes each while they travel, about 50 while they are sorted
 NODES_PER_TASK = 2 << 20  # of which those with an edge bring their signatures
+PARTS_AT_ONCE = 16  # of embeddings; their vectors, with those that probe their clusters, are some 350 MB a part with 384 dimensions
 VECTORS_PER_TASK = 1 << 16  # of embeddings, which all travel, each to at most semantic.NPROBE tasks; beyond MOST_PARTS tasks, more
 MOST_PARTS = 256  # of nodes: each part of each block is a reference, and of each task for keys; beyond 537 million texts they grow
 MOST_GROUPS = 512  # blocks that enter a search of a large corpus, see `groups`
@@ -32,6 +33,8 @@ class Plan(NamedTuple):
     edges_in_one_task: int
     label_tasks: int = MOST_GROUPS
     """Most tasks that send rows to their components, each a piece of PIECE_BYTES or more to each part of them."""
+    parts_at_once: int = PARTS_AT_ONCE
+    """Parts of embeddings to which vectors travel at the same time: all that travels waits in the object stores."""
 
 
 class Signatures(NamedTuple):

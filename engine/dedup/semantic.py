@@ -107,17 +107,30 @@ def fit_samples(clusters: int, *samples: tuple[np.ndarray, np.ndarray]) -> np.nd
     return fit(vectors[first], clusters=clusters)
 
 
-def partition(nodes: np.ndarray, vectors: np.ndarray, centres: np.ndarray, parts: int) -> list[ClusterPart]:
-    """Return, for each of `parts` tasks, the vectors of a block that are compared in its clusters."""
-    nodes, first = np.unique(nodes, return_index=True)
-    vectors = vectors[first]
-    nearest = nearest_clusters(vectors, centres)
-    part, is_probe = nearest % parts, np.broadcast_to(np.arange(nearest.shape[1]) > 0, nearest.shape)
+class Probes(NamedTuple):
+    """Which clusters the distinct nodes of a block are compared in."""
+
+    node: np.ndarray  # uint64
+    first: np.ndarray  # int32: the first row of each node
+    clusters: np.ndarray  # int32 (nodes, at most NPROBE), nearest first
+
+
+def probes(centres: np.ndarray, nodes: np.ndarray, vectors: np.ndarray) -> Probes:
+    """Return the clusters that the vectors of a block probe."""
+    node, first = np.unique(nodes, return_index=True)
+    return Probes(node, first.astype(np.int32), nearest_clusters(vectors[first], centres))
+
+
+def partition(parts: int, wanted: Sequence[int], found: Probes, vectors: np.ndarray) -> list[ClusterPart]:
+    """Return, for each of the `wanted` ones of `parts` tasks, the vectors of a block that are compared in its clusters."""
+    part, is_probe = found.clusters % parts, np.broadcast_to(np.arange(found.clusters.shape[1]) > 0, found.clusters.shape)
     pieces = []
-    for number in range(parts):
-        probes = np.nonzero(part == number)
-        rows, row = np.unique(probes[0], return_inverse=True)
-        pieces.append(ClusterPart(nearest[probes], is_probe[probes], row.astype(np.int32), nodes[rows], vectors[rows]))
+    for number in wanted:
+        at = np.nonzero(part == number)
+        rows, row = np.unique(at[0], return_inverse=True)
+        pieces.append(
+            ClusterPart(found.clusters[at], is_probe[at], row.astype(np.int32), found.node[rows], vectors[found.first[rows]])
+        )
     return pieces
 
 

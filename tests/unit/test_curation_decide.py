@@ -10,7 +10,7 @@ from in_process import decide
 
 from engine.contract.curation import Curation, Decontaminate, Pick, Semantic
 from engine.contract.prompts import Copies
-from engine.curation import decide_flow, pick_flow, topics
+from engine.curation import decide_flow, lost_flow, pick_flow, topics
 from engine.curation.dispositions import coverage
 from engine.curation.embedder import EMBEDDED
 from engine.curation.entries import entries as entries_of
@@ -167,6 +167,7 @@ def test_many_shards_decide_as_one(order, monkeypatch):
     assert set(one.dispositions["dropped_by"].to_pylist()) == {"", "semantic", "contaminated", "quota"}
     monkeypatch.setattr(decide_flow, "SHARD_ROWS", 60)
     monkeypatch.setattr(plan, "VECTORS_PER_TASK", 90)
+    monkeypatch.setattr(lost_flow, "PARTS_AT_ONCE", 2)  # of five parts of clusters
     for blocks, range_rows in ((1, pick_flow.RANGE_ROWS), (3, 50)):
         monkeypatch.setattr(pick_flow, "RANGE_ROWS", range_rows)
         many = decide(rows, section, protected, blocks=blocks)

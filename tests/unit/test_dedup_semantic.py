@@ -1,5 +1,6 @@
 """Near pairs of vectors join the same groups as comparing all with all; leaders are those of a plain greedy loop."""
 
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,38 @@ def test_edges_over_blocks_and_tasks_join_what_near_pairs_joins(blocks, parts, m
     [roots] = executor.fetch(flow.join_edges(flow.find_edges(signatures, plan, executor), plan, executor))
     expected = components.roots(np.stack([nodes[0::2], nodes[1::2]]))  # planted: each second one is a copy of the one before
     assert (roots.node.tolist(), roots.root.tolist()) == (expected.node.tolist(), expected.root.tolist())
+
+
+class Travelling(InProcess):
+    """Counts the vectors that wait for the tasks of their clusters."""
+
+    def __init__(self):
+        self.sent, self.most = [], 0
+
+    def start(self, op, *args, returns=1):
+        refs = super().start(op, *args, returns=returns)
+        if op is flow._partition_vectors:
+            self.sent += [(weakref.ref(ref), len(ref.result().vectors)) for ref in refs]
+            self.most = max(self.most, sum(count for ref, count in self.sent if ref() is not None))
+        return refs
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 16])
+def test_vectors_travel_to_a_few_parts_at_a_time(at_once, monkeypatch):
+    monkeypatch.setattr(semantic, "EXACT_UP_TO", 100)
+    monkeypatch.setattr(semantic, "ROWS_PER_CLUSTER", 20)
+    vectors = planted(800, noise=0.02)
+    nodes = np.random.default_rng(3).integers(1 << 63, size=len(vectors), dtype=np.uint64)
+    given = [SignedBlock(pa.table({"id": nodes[at]}), nodes[at], vectors[at]) for at in np.array_split(np.arange(len(nodes)), 4)]
+    plan, executor = flow.plan(len(nodes), SemanticMatcher(Path("model"), 0.98), [("id", "ascending")], parts=8), Travelling()
+    plan = plan._replace(parts_at_once=at_once)
+    edges = executor.fetch(
+        flow.find_edges(flow.compute_signatures(given, plan, executor, compute=lambda block: block), plan, executor)
+    )
+    assert len(edges) == 8
+    assert len(np.unique(np.concatenate(edges, axis=1), axis=1).T) >= 800  # each with its copy
+    travelled = sum(count for _, count in executor.sent)
+    assert executor.most <= travelled * min(1, 1.5 * at_once / 8)
 
 
 def greedy(vectors, order, threshold):

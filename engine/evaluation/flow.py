@@ -148,11 +148,9 @@ class _Wave:
         seconds."""
         free = free_gib() - RESERVED_GIB
         for number in numbers:
-            each = gib(self.targets[number], self.profile)
-            room = int(max(free, 0.0) / each) if each else self.profile.evaluator.actors
-            count = self._wanted(number, numbers, room)
-            free -= count * each
-            self.helping[number] = [self._start(number) for _ in range(count)]
+            if count := self._wanted(number, numbers, free):
+                free -= count * gib(self.targets[number], self.profile)
+                self.helping[number] = [self._start(number) for _ in range(count)]
         ready = {one.actor.ready.remote(): (number, one) for number, engines in self.helping.items() for one in engines}
         loaded = ray.wait([*ready], num_returns=len(ready), timeout=patience)[0] if ready else []
         for reference, (number, engine) in ready.items():
@@ -163,14 +161,16 @@ class _Wave:
         for number, engines in self.helping.items():
             self.progress(f"{self.targets[number].name}: {1 + len(engines)} engines")
 
-    def _wanted(self, number: int, well: Sequence[int], room: int) -> int:
-        """Return how many engines help the model `number`, beside the engines of the models that are `well`."""
+    def _wanted(self, number: int, well: Sequence[int], free: float) -> int:
+        """Return how many engines help the model `number`, beside the engines of the models that are `well`, where so many GiB of
+        memory are `free`."""
         target = self.targets[number]
         if target.role != "teacher" or target.model.type == "endpoint":  # a server has its own, and what it refuses is not kept
             return 0
         wants = [self.engines[each].want for each in well if not isinstance(self.targets[each].model, Rules | Nearest)]
         wants += [engine.want for engines in self.helping.values() for engine in engines]
-        left = _batches_left(self.engines[number], self.holdout)
+        left, each = _batches_left(self.engines[number], self.holdout), gib(target, self.profile)
+        room = int(max(free, 0.0) / each) if each else self.profile.evaluator.actors
         return helpers(target, wants, self.profile, self.groups, batches=left, room=room)
 
     def _start_parts(self, number: int) -> list[ObjectRef[Any]]:

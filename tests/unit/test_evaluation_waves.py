@@ -1,5 +1,7 @@
 """Which models answer the holdout at the same time, and with how many engines."""
 
+import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +11,8 @@ from engine.contract.profile import Profile
 from engine.contract.specialist import TaskUnit
 from engine.distributed.placement import Group
 from engine.evaluation.evaluator import EvalTarget
-from engine.evaluation.waves import helpers, want, waves
+from engine.evaluation.waves import gib, helpers, want, waves
+from engine.inference.room import ENGINE_GIB
 
 UNIT = TaskUnit.model_validate({"name": "echo", "kind": "rewrite", "instruction": "Repeat."})
 
@@ -85,3 +88,12 @@ def test_an_engine_that_helps_takes_no_room_that_is_not_there() -> None:
     assert [helping(3, evaluators=count) for count in (4, 3, 2)] == [2, 1, 0]
     assert [helping(3, cpus=count) for count in (4, 3, 2)] == [2, 1, 0]
     assert [helping(3, room=count) for count in (2, 1, 0)] == [2, 1, 0]
+
+
+def test_memory_of_an_engine_is_that_of_this_machine(tmp_path: Path) -> None:
+    def taken(folder: str | None, **profile: Any) -> float:
+        return gib(fake(folder=folder), Profile.model_validate({"name": "p", "evaluator": {"kv_cache_gib": 0.5}} | profile))
+
+    assert taken(None) == taken("s3://bucket/model") == taken(str(tmp_path)) == ENGINE_GIB + 0.5
+    assert taken(str(tmp_path / "gone")) == math.inf  # so nothing helps it
+    assert taken(None, ray={"address": "auto"}) == taken(None, evaluator={"gpus": 1}) == 0

@@ -38,13 +38,29 @@ def at(driver, width, scheme):
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
 
 
+def lead_on(driver, act):
+    """Do what leads to another page, and wait until that page is there: a driver doesn't wait for what a key or a form begins."""
+    from selenium.common.exceptions import WebDriverException
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    driver.execute_script("window.before = true")
+    act()
+    arrived = "return !window.before && document.readyState === 'complete'"
+    wait = WebDriverWait(driver, 60, ignored_exceptions=(WebDriverException,))  # a script that a new page cuts off raises
+    wait.until(lambda driver: driver.execute_script(arrived))
+
+
+def press_enter(driver, selector):
+    lead_on(driver, lambda: find(driver, selector).send_keys("\ue007"))
+
+
 def test_pages_lead_on_without_error_or_overflow_and_load_nothing_from_elsewhere(browser, address):  # noqa: F811
     backgrounds = set()
     for width, scheme in ((1280, "light"), (390, "dark")):
         at(browser, width, scheme)
         browser.get(address)
         for step in ("tbody a", "a[href$='/table/candidates']", "table.rows tbody th a", "a[href*='/prompt/']"):
-            find(browser, step).send_keys("\ue007")  # Enter: links work without a mouse
+            press_enter(browser, step)  # links work without a mouse
             assert find(browser, "h1").is_displayed() and find(browser, "main").text
             assert browser.execute_script("return document.documentElement.scrollWidth") <= width
             loaded = browser.execute_script("return performance.getEntriesByType('resource').map((entry) => entry.name)")
@@ -58,13 +74,13 @@ def test_pages_lead_on_without_error_or_overflow_and_load_nothing_from_elsewhere
 def test_form_filters_and_every_control_has_a_label(browser, address):  # noqa: F811
     at(browser, 1280, "light")
     browser.get(address)
-    find(browser, "tbody a").click()
-    find(browser, "a[href$='/table/candidates']").click()
+    for step in ("tbody a", "a[href$='/table/candidates']"):
+        lead_on(browser, find(browser, step).click)
     unnamed = "return [...document.querySelectorAll('input, select, textarea')].filter((each) => !each.labels.length).length"
     assert browser.execute_script(unnamed) == 0
     search = find(browser, "input[type=search]")
     search.send_keys("<b>")
-    search.submit()
+    lead_on(browser, search.submit)
     rows = browser.find_elements("css selector", "table.rows tbody tr")
     assert len(rows) == 1 and "<b>[red]six" in rows[0].text
     assert "1 of 3 rows" in find(browser, ".lede").text
@@ -75,10 +91,10 @@ def test_label_is_stored_by_the_keyboard_alone(browser, address):  # noqa: F811
     at(browser, 390, "dark")
     browser.get(address)
     for step in ("tbody a", "a[href$='/table/candidates']", "table.rows tbody th a"):
-        find(browser, step).send_keys("\ue007")
+        press_enter(browser, step)
     for control in ("input[value=wrong]", "input[name=agreed]"):
         find(browser, control).send_keys(" ")
-    find(browser, ".ask button").send_keys("\ue007")
+    press_enter(browser, ".ask button")
     assert find(browser, "[role=status]").text == "The label is stored."
     assert find(browser, "input[value=wrong]").is_selected() and "Labelled wrong" in find(browser, "legend").text
     assert browser.get_log("browser") == []

@@ -169,9 +169,14 @@ def test_engine_reads_no_arguments_and_prints_nothing():
 
 
 def test_engine_reads_no_environment():
-    """But for the session, which passes the import path on to the workers, for API keys, which may be nowhere else, and for a
+    """But for the session and its forks, which pass variables on to workers, for API keys, which may be nowhere else, and for a
     switch of vLLM that has no argument."""
-    allowed = ("engine/distributed/session.py", "engine/inference/endpoint.py", "engine/inference/vllm_engine.py")
+    allowed = (
+        "engine/distributed/fork",
+        "engine/distributed/session.py",
+        "engine/inference/endpoint.py",
+        "engine/inference/vllm_engine.py",
+    )
     places = [place for path in ENGINE for place in attributes(path, "os.environ", "os.getenv")]
     require_none([place for place in places if not place.startswith(allowed)], "Read the environment in jobs/ and pass the value.")
 

@@ -11,6 +11,7 @@ from engine.capture.schemas import CAPTURE, COPY
 from engine.capture.summary import summary
 from engine.contract.profile import Pool
 from engine.distributed import gather, stream
+from engine.distributed.environment import importing
 from engine.distributed.rows import Rows
 from engine.storage.artifact import Artifact
 from engine.storage.folder import Folder
@@ -62,7 +63,9 @@ def write(rows: Rows, specs: Sequence[CaptureSpec], folder: Folder, pool: Pool) 
     """Score the JOINED `rows` with each teacher in turn, and write CAPTURE into `folder`; one result a teacher."""
     written = []
     for spec in specs:
-        scored = stream.apply(rows, Capturer, spec.client.pool, variables=ENVIRONMENT, spec=spec)
+        scored = stream.apply(
+            rows, Capturer, spec.client.pool, variables={**ENVIRONMENT, **importing(spec.client.libraries)}, spec=spec
+        )
         target = stream.Target(folder, CAPTURE, label="finish_reason", summarize=summary)
         written.append(stream.write(scored, target, pool))
     return written

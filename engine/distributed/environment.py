@@ -1,10 +1,11 @@
 """Environment variables of a process with an engine."""
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engine.contract.profile import Pool
+from engine.distributed.fork_server import IMPORTS
 
 # Variables that it needs before it imports torch.
 QUIET = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
@@ -20,6 +21,11 @@ JEMALLOC = Path("core", "libjemalloc.so")  # in Ray's package
 def environment(pool: Pool) -> dict[str, str]:
     """Return the environment variables of an actor of `pool`. Without GPUs it computes with one thread per CPU."""
     return dict(QUIET) if pool.gpus else {**QUIET, **ON_CPU, "OMP_NUM_THREADS": str(max(1, int(pool.cpus)))}
+
+
+def importing(modules: Sequence[str]) -> dict[str, str]:
+    """Return the variables of an actor that is going to import `modules`, which a fork finds imported; none for no module."""
+    return {IMPORTS: ",".join(modules)} if modules else {}
 
 
 def server_environment(pool: Pool, present: Mapping[str, str]) -> dict[str, str]:

@@ -5,7 +5,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import ray
 from ray._private.state import state
 
 from engine.contract.profile import Profile
+from engine.distributed.forks import can_fork, fork_workers
 from engine.distributed.peers import forget
 from engine.distributed.placement import Group, declared
 from engine.errors import InputError
@@ -41,23 +42,24 @@ def session(profile: Profile, *, data: bool = True) -> Iterator[None]:
         raise InputError(
             f"profile {profile.name}: ray.address is `none`, and this needs a cluster. Let it be `local`: Ray then starts here."
         )
-    if profile.ray.address == "local":
-        start(
-            num_cpus=profile.ray.num_cpus,
-            object_store_memory=int(profile.ray.object_store_gib * 2**30),
-            log_to_driver=True,
-        )
-    else:
-        ray.init(address=profile.ray.address, logging_level=logging.WARNING)
-    if data:
-        configure_data()
-    try:
-        yield
-    finally:
-        if profile.ray.address != "local" and ray.is_initialized():
-            with suppress(Exception):  # what is left takes some KiB of the head; the run has ended, well or not
-                forget()
-        ray.shutdown()
+    with fork_workers() if can_fork(profile) else nullcontext():
+        if profile.ray.address == "local":
+            start(
+                num_cpus=profile.ray.num_cpus,
+                object_store_memory=int(profile.ray.object_store_gib * 2**30),
+                log_to_driver=True,
+            )
+        else:
+            ray.init(address=profile.ray.address, logging_level=logging.WARNING)
+        if data:
+            configure_data()
+        try:
+            yield
+        finally:
+            if profile.ray.address != "local" and ray.is_initialized():
+                with suppress(Exception):  # what is left takes some KiB of the head; the run has ended, well or not
+                    forget()
+            ray.shutdown()
 
 
 def nodes() -> list[dict[str, float]]:

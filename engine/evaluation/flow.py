@@ -16,11 +16,13 @@ from engine.contract.evaluation import Nearest, Rules
 from engine.contract.profile import Pool, Profile
 from engine.distributed import ray_options, session
 from engine.distributed.capacity import Wanted, of_pool
+from engine.distributed.environment import importing
 from engine.distributed.placement import Group, place
 from engine.errors import ModelError, StoreUnreachable
 from engine.evaluation.answers import EvalLedger
 from engine.evaluation.evaluator import EvalTarget, Evaluated, Evaluator, failed
 from engine.evaluation.waves import gib, helpers, waves
+from engine.inference.engine import LIBRARIES
 from engine.inference.room import free_gib
 from engine.rows import Row
 
@@ -248,6 +250,7 @@ class _Started(NamedTuple):
 
 def _start(target: EvalTarget, pool: Pool, ledger: EvalLedger | None) -> _Started:
     options, group = ray_options.actor(pool)
+    options["runtime_env"]["env_vars"] |= importing(LIBRARIES.get(target.model.type, ()))
     want = of_pool("reports", target.name, pool, "evaluator", workers=1)
     return _Started(ray.remote(Evaluator).options(**options).remote(target, pool, ledger), group, want)
 

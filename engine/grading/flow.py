@@ -6,6 +6,7 @@ import ray.data
 from engine.calibration import judge_calibration
 from engine.contract.profile import Pool
 from engine.distributed import stream
+from engine.distributed.environment import importing
 from engine.distributed.rows import Rows
 from engine.grading.grader import Grader
 from engine.judges.grader_spec import GraderSpec
@@ -24,7 +25,7 @@ def grade(answers: Rows, spec: GraderSpec, pool: Pool) -> Rows:
         return stream.apply(answers, grade_by_checks, pool, spec=spec)
     if spec.pool.actors > 1:
         calibrate(spec)  # a single actor does it itself; several would each ask about the labelled items
-    return stream.apply(answers, Grader, spec.pool, spec=spec)
+    return stream.apply(answers, Grader, spec.pool, variables=importing(spec.libraries), spec=spec)
 
 
 def grade_by_checks(answers: pa.Table, spec: GraderSpec) -> pa.Table:

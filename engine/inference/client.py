@@ -29,7 +29,7 @@ from engine.calls import LOADING, ModelCall, called
 from engine.contract.models import Model
 from engine.contract.profile import Pool
 from engine.inference.crash_isolation import CrashIsolator
-from engine.inference.engine import Completion, Engine, Lost, build_model
+from engine.inference.engine import LIBRARIES, Completion, Engine, Lost, build_model
 from engine.inference.identity import identity
 from engine.inference.ledger import Ledger
 from engine.inference.token_budget import TokenBudget, TokenUsage
@@ -79,6 +79,11 @@ class ClientSpec:
     def has_engine(self) -> bool:
         """Whether the model is loaded into the process that asks it, or one beside it: not that of a server."""
         return self.model.type not in ("endpoint", "fake")
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Modules that take long to import, and that the process needs which asks the model."""
+        return LIBRARIES.get(self.model.type, ())
 
 
 class ModelClient(Generic[T]):

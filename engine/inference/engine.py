@@ -101,6 +101,10 @@ ENGINES = {
 }
 
 
+LIBRARIES = {"vllm": ("vllm.entrypoints.llm", "vllm.v1.engine.llm_engine", "engine.inference.vllm_engine")}
+"""Type of a model -> modules that take seconds to import, and that its engine needs."""
+
+
 def build_model(model: Model, pool: Pool, *, folder: Path | None) -> Engine:
     """Return the loaded engine of `model`, whose weights are in `folder`, with the resources of `pool`.
 

@@ -59,6 +59,12 @@ class GraderSpec:
         return [*self.evidence.teachers.values(), *self.evidence.readers.values()] if self.evidence else []
 
     @property
+    def libraries(self) -> tuple[str, ...]:
+        """Modules that take long to import, and that a grader needs."""
+        clients = [*self.clients.values(), *(reader.client for reader in self.all_readers)]
+        return tuple(sorted({library for client in clients for library in client.libraries}))
+
+    @property
     def has_judge(self) -> bool:
         """Whether anything gives a confidence: rubrics, or evidence."""
         return bool(self.section.rubrics) or self.evidence is not None

@@ -12,6 +12,7 @@ from engine.capture.summary import metrics_of
 from engine.capture.vocabulary import occurring, vocabulary
 from engine.contract.profile import Pool
 from engine.distributed import stream
+from engine.distributed.environment import importing
 from engine.errors import ModelError
 from engine.inference.weights import described
 from engine.records.capture import CaptureMetrics
@@ -26,7 +27,9 @@ from engine.students.on_policy.schemas import SAMPLE
 def sample(questions: pa.Table, spec: SamplerSpec, rewards: Rewards | None, folder: Folder, pool: Pool) -> pa.Table:
     """Return SAMPLE of the QUESTION rows, with `rewards` if there are any; `pool` rewards them and writes them into `folder`."""
     size = spec.client.pool.block(questions.num_rows, answers=spec.section.samples)
-    samples = stream.apply(stream.of(list(_pieces(questions, size))), Sampler, spec.client.pool, spec=spec)
+    samples = stream.apply(
+        stream.of(list(_pieces(questions, size))), Sampler, spec.client.pool, variables=importing(spec.client.libraries), spec=spec
+    )
     if rewards:
         samples = stream.apply(samples, rewarded, pool, rewards=rewards)
     written = stream.write(samples, stream.Target(folder, SAMPLE), pool)

@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from engine.contract.profile import Pool
 from engine.distributed import stream
+from engine.distributed.environment import importing
 from engine.distributed.rows import Rows
 from engine.teachers import labels
 from engine.teachers.chained import ChainedTeacher
@@ -44,7 +45,8 @@ def _apply(rows: Rows, spec: TeacherSpec | LabelsSpec, pool: Pool, teacher: type
     """Run the actors `teacher` of a model over `rows`; for labels, which have no model, tasks that run `copy`."""
     if isinstance(spec, LabelsSpec):
         return stream.apply(rows, copy, pool, spec=spec)
-    return stream.apply(rows, teacher, spec.client.pool, engine=spec.client.has_engine, spec=spec)
+    client = spec.client
+    return stream.apply(rows, teacher, client.pool, engine=client.has_engine, variables=importing(client.libraries), spec=spec)
 
 
 def _route(prompts: Rows, specs: Sequence[TeacherSpec | LabelsSpec], pool: Pool, routing: Routing | None) -> Rows:

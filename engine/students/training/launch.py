@@ -29,6 +29,7 @@ from engine.contract.profile import Pool
 from engine.contract.students import Student
 from engine.distributed import ray_options, session
 from engine.distributed.capacity import of_pool
+from engine.distributed.environment import importing
 from engine.distributed.placement import Group, fits_together
 from engine.errors import ModelError
 from engine.storage.folder import Folder
@@ -40,6 +41,7 @@ from engine.students.training.state import TrainSpec, WorkerContext
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
+LIBRARIES = ("engine.students.training.launch", "transformers.modeling_utils", "deepspeed")  # that take a worker long to import
 RETRIES = 2  # of a worker group that died, without a step further between
 
 
@@ -157,7 +159,8 @@ def accelerator(pool: Pool) -> str:
 
 def environment(pool: Pool) -> dict[str, str]:
     """Return the environment variables that a worker needs before it imports torch."""
-    return {**ray_options.environment(pool), **zero.BACKENDS[accelerator(pool)].environment}
+    backend = zero.BACKENDS[accelerator(pool)]
+    return {**ray_options.environment(pool), **backend.environment, **importing(LIBRARIES)}
 
 
 def _begin(plan: Planned, pool: Pool) -> Future[Checkpoint]:

@@ -18,6 +18,7 @@ from engine.contract.prompts import Copies
 from engine.dedup.minhash import gram_hashes, text_keys
 from engine.dedup.shared import SAMPLED, merge, shared
 from engine.dedup.words import ngrams, words
+from engine.readers.paths import source_of
 
 HOLDOUT = "holdout"
 SPLITS = {"train": "prompts", "holdout": "holdout"}  # split -> table
@@ -68,10 +69,13 @@ def protected(rows: pa.Table, name: str | None = None) -> pa.Table:
     return table.filter(pc.fill_null(pc.not_equal(table["text"], ""), False))
 
 
-def sample_prompts(rows: pa.Table, split: str) -> pa.Table:
-    """Return shared.SAMPLED of PROMPT rows of a `split`; groups are as in `prompts`."""
+def sample_prompts(rows: pa.Table, split: str, paths: Sequence[str]) -> pa.Table:
+    """Return shared.SAMPLED of PROMPT rows of a `split`; groups are as in `prompts`. `paths` are those of the contract's sources."""
+    names = pc.unique(rows["source"])
+    sources = pa.array([name and source_of(name, paths) for name in names.to_pylist()], pa.string())
+    groups_of = {"source": sources.take(pc.index_in(rows["source"], names).combine_chunks()), "task_unit": rows["task_unit"]}
     columns = {"key": pa.array(text_keys(rows["text"])), "text": rows["text"]}
-    groups = [pc.binary_join_element_wise(split, name, pc.fill_null(rows[name], ""), " ") for name in ("source", "task_unit")]
+    groups = [pc.binary_join_element_wise(split, name, pc.fill_null(values, ""), " ") for name, values in groups_of.items()]
     return merge([pa.table({"group": group, **columns}).cast(SAMPLED) for group in groups])
 
 

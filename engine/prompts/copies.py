@@ -31,12 +31,12 @@ SIGNED = pa.schema(  # about 620 bytes a row with 128 permutations
         ("id_key", pa.uint64()),  # hash of source and source_id; null without a source_id
         ("text_key", pa.uint64()),
         ("minima", pa.list_(pa.uint32())),
-        ("source", pa.string()),
+        ("path", pa.string()),  # of the source as the contract writes it
         ("task_unit", pa.string()),
         ("text", pa.string()),  # null but for the rows of the sample in which shared n-grams are counted
     ]
 )
-SAMPLE = pa.schema([SIGNED.field(name) for name in ("split", "source", "task_unit", "text_key", "text")])
+SAMPLE = pa.schema([SIGNED.field(name) for name in ("split", "path", "task_unit", "text_key", "text")])
 DISPOSITIONS = pa.schema(  # of the rows that are not kept, about 60 bytes each
     [
         ("row_key", pa.int64()),
@@ -62,7 +62,7 @@ def sign(rows: pa.Table, copies: Copies, ignored: np.ndarray | None = None) -> p
         "id_key": pa.array([None if name is None else _id_key(path, name) for path, name in source_ids], pa.uint64()),
         "text_key": pa.array(keys),
         "minima": pa.array(list(minima), pa.list_(pa.uint32())),
-        **{name: rows[name] for name in ("source", "task_unit")},
+        **{name: rows[name] for name in ("path", "task_unit")},
         "text": pc.if_else(_sampled(rows, keys), rows["text"], None),
     }
     return pa.table(columns, schema=SIGNED)
@@ -99,10 +99,10 @@ def _sampled(rows: pa.Table, keys: np.ndarray) -> pa.Array:
 
 
 def _groups(rows: pa.Table) -> list[pa.ChunkedArray]:
-    """Return the groups of each row in which n-grams are counted: its source and its task unit, by split."""
+    """Return the groups of each row in which n-grams are counted: its source, whatever its files, and its task unit, by split."""
     return [
         pc.binary_join_element_wise(rows["split"], name, pc.fill_null(rows[column], ""), " ")
-        for column, name in (("source", "source"), ("task_unit", "task unit"))
+        for column, name in (("path", "source"), ("task_unit", "task unit"))
     ]
 
 

@@ -46,7 +46,8 @@ class Decontaminate(Section):
     ngram: Positive = 8
     """Words of an n-gram. An answer or rationale with fewer words is never contaminated."""
     overlap: Share = 0.5
-    """A text is contaminated if at least this share of its n-grams occurs in one text of the holdout or of a list."""
+    """A text is contaminated if at least this share of its n-grams occurs in one text of the holdout or of a list, or this share of
+    that text's n-grams in it: so a long text that holds a protected one is contaminated, too."""
     max_df: Share = 0.5
     """An n-gram does not count if more than this share of the prompts of a source or task unit have it: see `prompts.copies`."""
     similarity: dict[Part, Share] = Field(default_factory=dict)

@@ -87,13 +87,13 @@ def data_files(path: str, *, root: str = ".") -> list[DataFile]:
 
 
 def source_of(name: str, paths: Iterable[str]) -> str:
-    """Return the one of `paths`, as `data_files` takes them, whose file has this `name`; `name` if none has. No file is looked at."""
+    """Return the one of `paths`, as `data_files` takes them, one of whose files has this `name`; `name` itself if none has."""
     known = list(paths)
     whole = (path for path in known if name == path or name.startswith(f"{path.rstrip('/')}/"))
     patterns = ((path, path.replace("**/", "*").rstrip("/")) for path in known if glob.has_magic(path))
     names = (name, name.removeprefix("./"))  # a pattern in the folder itself may be written without it
-    matched = (path for path, pattern in patterns if any(fnmatchcase(one, end) for one in names for end in (pattern, f"{pattern}/*")))
-    return next(whole, None) or next(matched, name)
+    ends = [(path, end) for path, pattern in patterns for end in (pattern, f"{pattern}/*")]
+    return next(whole, None) or next((path for path, end in ends if any(fnmatchcase(one, end) for one in names)), name)
 
 
 def _outside(fs: Any, root: str, written: str, inside: str) -> int:

@@ -26,13 +26,14 @@ class Semantic(Section):
 
 
 class EvaluationList(Section):
-    """Prompts of a benchmark or exam that must not be trained on; read and redacted like a source."""
+    """Prompts of a benchmark or exam that must not be trained on; read and redacted like a source. A row that is no prompt is a
+    warning of the job `dataset`, a list without a valid row an error."""
 
     path: NonEmpty
     """A file, folder, glob or fsspec URL, as the path of a source."""
     columns: Columns = {"text": "input"}  # noqa: RUF012
     """Our column -> the list's column; a mapped `reference`, or the answer that ends a conversation of `messages`, is compared with
-    answers and rationales."""
+    answers and rationales; a row may lack it."""
     damaged: Damaged = "refuse"
 
 

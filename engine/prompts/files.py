@@ -31,6 +31,7 @@ class SourceFile:
     columns: dict[str, str]
     last_assistant: LastAssistant = "drop"  # what becomes of an answer that ends a conversation
     needs_reference: bool = False
+    may_lack_reference: bool = False  # whether a row whose mapped reference is none is a prompt all the same
     bytes: int = 0  # size of the file as stored
     first: int = 0  # rows of the source before this file; counted only if `take` is given
     total: int = 0  # rows of the source; 0 until they are counted

@@ -1,6 +1,7 @@
 """The files of a source, checked before any row is read: a fault of a whole source stops the job."""
 
 import itertools
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -159,6 +160,16 @@ def column_names(files: list[SourceFile]) -> set[str]:
     return {name for raw in rows for name in names_in(raw.fields)}
 
 
+def _require_once(where: str, columns: Collection[str], mapped: Collection[str]) -> None:
+    """Raise InputError if a file has several columns of one name that is mapped."""
+    counts = Counter(columns)
+    if twice := [name for name in mapped if counts[name if name in counts else name.partition(".")[0]] > 1]:
+        raise InputError(
+            f"{where}: found the column {twice[0]!r} more than once in {[*columns]}, expected it once. Rename one of them in the "
+            "file."
+        )
+
+
 def _check(files: list[DataFile], section: Source | Holdout) -> None:
     """Raise InputError if a file is unusable as a whole, if there is no row, or if a column is certainly in no row."""
     mapped = sorted(set(section.columns.values()))
@@ -174,6 +185,7 @@ def _check(files: list[DataFile], section: Source | Holdout) -> None:
             is_whole = is_whole and (bool(columns) or next(rows, None) is None)
         except InputError as error:
             raise InputError(f"source {section.path}: {error}") from None
+        _require_once(where, columns or (), mapped)
         left -= len(head)
         has_rows = has_rows or bool(head)
         fields = [{**file.partitions, **dict.fromkeys(columns or ()), **raw.fields} for raw in head if columns or not raw.reason]

@@ -99,6 +99,8 @@ def read_csv(file: BinaryIO, wanted: Wanted, *, delimiter: str = ",") -> Iterato
         text = delimiter.join(record.values)[:RAW_CHARS]
         if record.fault:
             yield RawRow(record.line, {}, printable(text), "unreadable", record.fault)
+        elif not any(record.values):
+            yield RawRow(record.line, {}, text, "empty", "it has no value")
         elif any(has_surrogates(value) for value in record.values):
             yield RawRow(record.line, {}, printable(text), "encoding", "not UTF-8")
         else:
@@ -106,9 +108,9 @@ def read_csv(file: BinaryIO, wanted: Wanted, *, delimiter: str = ",") -> Iterato
 
 
 def records_of(read: Iterator[Record], fields: int) -> Iterator[Record]:
-    """Yield the records that are not empty; one with more than `fields` values has a fault."""
+    """Yield the records that are no blank line; one with more than `fields` values has a fault."""
     for record in read:
-        if record.fault or any(record.values):
+        if record.fault or record.values:
             is_long = not record.fault and len(record.values) > fields
             yield record._replace(fault=f"found {len(record.values)} fields, expected {fields}") if is_long else record
 

@@ -188,6 +188,33 @@ def test_quote_that_never_closes_costs_its_first_line(tmp_path):
     assert [(row["line"], row["text"], row["reason"]) for row in last] == [(2, '5" pipe', ""), (3, None, "unreadable")]
 
 
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [('"Hello" he said,x', None), ('"Hello" ,x', None), ('"He said ""Hello""",x', 'He said "Hello"'), ('5" pipe,x', '5" pipe')],
+)
+def test_text_behind_a_closing_quote_costs_its_line(tmp_path, line, text):
+    rows = ingested(put(tmp_path / "x.csv", f"text,b\n{line}\nlast,y\n"), tmp_path)
+    assert [(row["line"], row["text"], row["reason"]) for row in rows] == [(2, text, "" if text else "unreadable"), (3, "last", "")]
+
+
+def test_row_of_empty_values_is_a_reject_and_a_blank_line_is_none(tmp_path):
+    put(tmp_path / "in" / "x.csv", 'text,b\none,x\n\n,\n"",""\ntwo,y\n')
+    rows = ingested("in/x.csv", tmp_path)
+    assert [(row["line"], row["reason"]) for row in rows] == [(2, ""), (4, "empty"), (5, "empty"), (6, "")]
+    found = open_corpus(str(tmp_path / "in"), {})
+    kept, rejects = read_all(found.blocks[0], found.schema, ["text"])
+    assert (kept["text"].to_pylist(), rejects["reason"].to_pylist()) == (["one", "two"], ["empty", "empty"])
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_mapped_column_that_a_file_has_twice_is_an_error(tmp_path, form):
+    put(tmp_path / "x.csv", "text,id,id\na,1,2\n")
+    pq.write_table(pa.table([["a"], [1], [2]], names=["text", "id", "id"]), tmp_path / "x.parquet")
+    with pytest.raises(InputError, match=rf"x\.{form}: found the column 'id' more than once in \['text', 'id', 'id'\]"):
+        ingested(f"x.{form}", tmp_path, columns={"text": "text", "id": "id"})
+    assert form == "parquet" or ingested(f"x.{form}", tmp_path)[0]["text"] == "a"
+
+
 def test_folders_of_key_and_value_are_columns(tmp_path):
     for folders in ("language=de/layer=long_tail", "language=__HIVE_DEFAULT_PARTITION__/layer=core"):
         put_parquet(tmp_path / "hive" / folders / "0.parquet", [{"text": f"text {folders}"}])

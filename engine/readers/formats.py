@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from engine.errors import InputError
 from engine.readers.json_rows import read_json
+from engine.readers.parquet_values import rows_of
 from engine.readers.paths import format_of
 from engine.readers.quotes import Record, records
 from engine.readers.raw import LINE_LIMIT, RAW_CHARS, RawRow, Wanted, every, has_surrogates, printable
@@ -131,9 +132,9 @@ def read_parquet(file: BinaryIO, wanted: Wanted) -> Iterator[RawRow]:
                 every_row = range(batch.num_rows)
                 taken = every_row if wanted is every else [number for number in every_row if wanted(row + number)]
                 rows = batch.take(pa.array(taken, pa.int64())) if len(taken) < batch.num_rows else batch
-                for number, fields in zip(taken, rows.to_pylist(maps_as_pydicts="lossy"), strict=True):
+                for number, fields in zip(taken, rows_of(rows), strict=True):
                     text = json.dumps(fields, default=str, ensure_ascii=False)[:RAW_CHARS]
-                    yield RawRow(row + number + 1, fields, text)
+                    yield RawRow(row + number + 1, fields, printable(text))
                 row += batch.num_rows
         except READ_ERRORS as error:
             yield RawRow(row + 1, {}, "", DAMAGED, f"rows {row + 1} to {end}: {error}")

@@ -7,6 +7,7 @@ import io
 import json
 import lzma
 import os
+import struct
 from contextlib import chdir
 
 import pyarrow as pa
@@ -186,6 +187,30 @@ def test_quote_that_never_closes_costs_its_first_line(tmp_path):
     assert texts == [*(f"row {n}" for n in range(30)), "in, quotes", "two\nlines", *(f"row {n}" for n in range(30, 60))]
     last = ingested(put(tmp_path / "y.csv", 'id,text\n1,5" pipe\n2,"open'), tmp_path)
     assert [(row["line"], row["text"], row["reason"]) for row in last] == [(2, '5" pipe', ""), (3, None, "unreadable")]
+
+
+def test_value_of_parquet_that_python_has_not_costs_its_row_only_if_it_is_mapped(tmp_path):
+    texts = pa.array(["a", "b"])
+    odd = pa.Array.from_buffers(pa.string(), 2, [None, pa.py_buffer(struct.pack("3i", 0, 2, 4)), pa.py_buffer(b"\xff\xfecd")])
+    values = {
+        "utf8": odd,
+        "inside": pa.StructArray.from_arrays([pa.ListArray.from_arrays([0, 1, 2], odd)], ["of"]),
+        "time": pa.array([2**62, 1], pa.timestamp("us")),
+        "zone": pa.array([1, 1], pa.timestamp("us", "Mars/Olympus")),
+        "day": pa.array([2**30, 1], pa.int32()).cast(pa.date32()),
+        "bytes": pa.array([[(b"k", 1)], []], pa.map_(pa.binary(), pa.int64())),
+        "whole": pa.array([[(5, 1)], []], pa.map_(pa.int64(), pa.int64())),
+    }
+    pq.write_table(pa.table({"text": texts, **values}), tmp_path / "x.parquet")
+    assert [(row["text"], row["reason"]) for row in ingested("x.parquet", tmp_path)] == [("a", ""), ("b", "")]
+    reasons = {"utf8": "encoding", "time": "bad_value", "day": "bad_value", "zone": "bad_value"}
+    for name, reason in reasons.items():
+        first, second = ingested("x.parquet", tmp_path, columns={"text": "text", "reference": name})
+        assert (first["reason"], second["reason"] == "") == (reason, name != "zone"), name
+    first, _ = ingested("x.parquet", tmp_path, columns={"text": "text", "reference": "bytes", "scenario": "whole.5"})
+    assert (first["reference"], first["scenario"]) == ('{"k":1}', "1")
+    with pytest.raises(InputError, match=r"no row has the column 'txt'.* 'whole\.5'"):
+        ingested("x.parquet", tmp_path, columns={"text": "text", "language": "txt"})
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import lzma
 import os
 import struct
 from contextlib import chdir
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -187,6 +188,18 @@ def test_quote_that_never_closes_costs_its_first_line(tmp_path):
     assert texts == [*(f"row {n}" for n in range(30)), "in, quotes", "two\nlines", *(f"row {n}" for n in range(30, 60))]
     last = ingested(put(tmp_path / "y.csv", 'id,text\n1,5" pipe\n2,"open'), tmp_path)
     assert [(row["line"], row["text"], row["reason"]) for row in last] == [(2, '5" pipe', ""), (3, None, "unreadable")]
+
+
+def test_reference_that_json_has_not_is_a_reject(tmp_path):
+    columns = {"text": "text", "reference": "r"}
+    put(tmp_path / "x.jsonl", '{"text": "a", "r": {"x": NaN}}\n{"text": "b", "r": Infinity}\n{"text": "c", "r": {"x": 1.5}}\n')
+    rows = ingested("x.jsonl", tmp_path, columns=columns)
+    assert [(row["reason"], row["reference"]) for row in rows] == [("bad_value", None), ("bad_value", None), ("", '{"x":1.5}')]
+    values = [Decimal("0.12345678901234567890"), Decimal("12.50"), Decimal("3.00")]
+    pq.write_table(pa.table({"text": ["a", "b", "c"], "r": pa.array(values, pa.decimal128(30, 20))}), tmp_path / "x.parquet")
+    rows = ingested("x.parquet", tmp_path, columns=columns)
+    assert [(row["reason"], row["reference"]) for row in rows] == [("bad_value", None), ("", "12.5"), ("", "3")]
+    assert rows[0]["detail"].startswith("reference: found 0.1234567890123456789")
 
 
 def test_value_of_parquet_that_python_has_not_costs_its_row_only_if_it_is_mapped(tmp_path):

@@ -157,9 +157,13 @@ def _copies(copies: pa.Table) -> pa.Table:
 
 
 def _repeated_ids(copies: pa.Table) -> pa.Table:
-    lines = [row_key & ((1 << LINE_BITS) - 1) for row_key in copies["duplicate_of"].to_pylist()]
     rows = [
-        {"row_key": row_key, "disposition": "duplicate_id", "duplicate_of": "", "detail": f"line {line} has the same id"}
-        for row_key, line in zip(copies["id"].to_pylist(), lines, strict=True)
+        {"row_key": row_key, "disposition": "duplicate_id", "duplicate_of": "", "detail": _same_id(row_key, first)}
+        for row_key, first in zip(copies["id"].to_pylist(), copies["duplicate_of"].to_pylist(), strict=True)
     ]
     return pa.Table.from_pylist(rows, schema=DISPOSITIONS)
+
+
+def _same_id(row_key: int, first: int) -> str:
+    where = "" if row_key >> LINE_BITS == first >> LINE_BITS else " of another file of the source"
+    return f"line {first & ((1 << LINE_BITS) - 1)}{where} has the same id"

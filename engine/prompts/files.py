@@ -15,6 +15,7 @@ from engine.readers.paths import ACCEPTED, DataFile, data_files, format_of
 from engine.readers.raw import RawRow, every
 from engine.readers.streams import size_of
 
+OPENED = 100  # files that are opened for the columns of a message
 HEAD = 1_000  # rows of a source that are read here; a column that none of them has may be in a later one
 
 
@@ -155,8 +156,9 @@ def missing_column(where: str, name: str, names: Collection[str]) -> InputError:
 
 
 def column_names(files: list[SourceFile]) -> set[str]:
-    """Return the names of the columns in the first rows of `files`."""
-    rows = itertools.chain.from_iterable(itertools.islice(file.rows(), HEAD) for file in files[:1])
+    """Return the names of the columns in the first rows of `files`, of the first OPENED of them."""
+    some = files[:OPENED]
+    rows = itertools.chain.from_iterable(itertools.islice(file.rows(), HEAD // len(some)) for file in some)
     return {name for raw in rows for name in names_in(raw.fields)}
 
 

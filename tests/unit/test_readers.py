@@ -285,6 +285,15 @@ def test_column_that_only_a_late_row_lacks_or_has_is_counted_over_all_rows(tmp_p
         files.require_columns(found, {0: missing}, {(0, "layer"): missing})
 
 
+def test_columns_of_all_files_are_named_where_one_is_missing(tmp_path):
+    for name in ("tier", "kind"):
+        put(tmp_path / "in" / f"{name}.jsonl", lines([{"text": f"t{n}", name: "core"} for n in range(600)]))
+    source = Source(path="in", licence="x", columns={"text": "text", "layer": "layer"})
+    found = files.source_files([("train", "unit", source)], root=str(tmp_path))
+    with pytest.raises(InputError, match=r"no row has the column 'layer', .*found \['kind', 'text', 'tier'\]"):
+        files.require_columns(found, {0: 600, 1: 600}, {(0, "layer"): 600, (1, "layer"): 600})
+
+
 def test_nested_columns_and_values_that_are_none(tmp_path):
     rows = [{"data": {"text": f"t{n}", "id": None if n % 2 else float(n)}, "tags": ["a", f"b{n}"]} for n in range(4)]
     put_parquet(tmp_path / "x.parquet", rows)

@@ -64,7 +64,8 @@ class JsonSchema(Checked):
 
 
 class Grounded(Checked):
-    """Every value of the answer's JSON fields occurs in the prompt."""
+    """Every value of the answer's JSON fields occurs in the prompt: a text as whole words, a number also if it is written in
+    another way, such as 1,234. Null, true and false are not looked for."""
 
     type: Literal["grounded"]
     fields: Literal["all"] | tuple[str, ...] = "all"

@@ -26,13 +26,14 @@ class Semantic(Section):
 
 
 class EvaluationList(Section):
-    """Prompts of a benchmark or exam that must not be trained on; read and redacted like a source."""
+    """Prompts of a benchmark or exam that must not be trained on; read and redacted like a source. A row that is no prompt is a
+    warning of the job `dataset`, a list without a valid row an error."""
 
     path: NonEmpty
     """A file, folder, glob or fsspec URL, as the path of a source."""
     columns: Columns = {"text": "input"}  # noqa: RUF012
     """Our column -> the list's column; a mapped `reference`, or the answer that ends a conversation of `messages`, is compared with
-    answers and rationales."""
+    answers and rationales; a row may lack it."""
     damaged: Damaged = "refuse"
 
 
@@ -46,7 +47,8 @@ class Decontaminate(Section):
     ngram: Positive = 8
     """Words of an n-gram. An answer or rationale with fewer words is never contaminated."""
     overlap: Share = 0.5
-    """A text is contaminated if at least this share of its n-grams occurs in one text of the holdout or of a list."""
+    """A text is contaminated if at least this share of its n-grams occurs in one text of the holdout or of a list, or this share of
+    that text's n-grams in it: so a long text that holds a protected one is contaminated, too."""
     max_df: Share = 0.5
     """An n-gram does not count if more than this share of the prompts of a source or task unit have it: see `prompts.copies`."""
     similarity: dict[Part, Share] = Field(default_factory=dict)

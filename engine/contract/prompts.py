@@ -79,7 +79,8 @@ class Holdout(Section):
 
 
 class Copies(Section):
-    """Which prompts are copies of each other (MinHash)."""
+    """Which prompts are copies of each other (MinHash). The turns of the user are compared, of all task units together: turns of
+    the system and of the assistant, and the task unit, do not tell two prompts apart."""
 
     threshold: Share = 0.8
     """Two prompts are near copies if the Jaccard similarity of their n-grams is at least this."""

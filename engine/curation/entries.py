@@ -27,7 +27,7 @@ ENTRY = pa.schema(  # about 750 bytes a row with 128 permutations, no text
         ("dropped_by", pa.string()),  # "", pool, contaminated, sample; of several answers also sibling, exact, minhash, semantic
         ("duplicate_of", pa.string()),
         ("similarity", pa.float32()),
-        ("near_list", pa.string()),  # the protected text that shares most n-grams with it; null if none shares any
+        ("near_list", pa.string()),  # the protected text that it resembles most by n-grams; null if none shares any
         ("near_id", pa.string()),
         ("near_part", pa.string()),
         ("near_similarity", pa.float32()),

@@ -18,6 +18,7 @@ from engine.contract.prompts import Copies
 from engine.dedup.minhash import gram_hashes, text_keys
 from engine.dedup.shared import SAMPLED, merge, shared
 from engine.dedup.words import ngrams, words
+from engine.readers.paths import source_of
 
 HOLDOUT = "holdout"
 SPLITS = {"train": "prompts", "holdout": "holdout"}  # split -> table
@@ -44,7 +45,7 @@ class Match(NamedTuple):
 
     list: str
     id: str
-    similarity: float  # share of the text's own n-grams, or cosine
+    similarity: float  # share of n-grams, of the text or of the protected one, whichever is larger; or cosine
 
 
 class NgramIndex(NamedTuple):
@@ -52,6 +53,7 @@ class NgramIndex(NamedTuple):
 
     grams: dict[int, list[int]]  # hash -> numbers of the texts that contain it, in order
     texts: list[tuple[str, str, str]]  # (list, id, kind)
+    sizes: Sequence[int] = ()  # n-grams of each text that count
     ignored: frozenset[int] = frozenset()  # hashes of n-grams that most prompts share, which do not count
     minhash_ignored: np.ndarray | None = None  # the same for `curation.minhash`, as it hashes n-grams
 
@@ -68,10 +70,13 @@ def protected(rows: pa.Table, name: str | None = None) -> pa.Table:
     return table.filter(pc.fill_null(pc.not_equal(table["text"], ""), False))
 
 
-def sample_prompts(rows: pa.Table, split: str) -> pa.Table:
-    """Return shared.SAMPLED of PROMPT rows of a `split`; groups are as in `prompts`."""
+def sample_prompts(rows: pa.Table, split: str, paths: Sequence[str]) -> pa.Table:
+    """Return shared.SAMPLED of PROMPT rows of a `split`, in groups as in `prompts`; `paths` are those of the contract's sources."""
+    names = pc.unique(rows["source"])
+    sources = pa.array([name and source_of(name, paths) for name in names.to_pylist()], pa.string())
+    groups_of = {"source": sources.take(pc.index_in(rows["source"], names).combine_chunks()), "task_unit": rows["task_unit"]}
     columns = {"key": pa.array(text_keys(rows["text"])), "text": rows["text"]}
-    groups = [pc.binary_join_element_wise(split, name, pc.fill_null(rows[name], ""), " ") for name in ("source", "task_unit")]
+    groups = [pc.binary_join_element_wise(split, name, pc.fill_null(values, ""), " ") for name, values in groups_of.items()]
     return merge([pa.table({"group": group, **columns}).cast(SAMPLED) for group in groups])
 
 
@@ -80,7 +85,10 @@ def with_shared(index: NgramIndex, sampled: pa.Table, section: Curation) -> Ngra
     settings = Copies(ngram=section.decontaminate.ngram, max_df=section.decontaminate.max_df)
     ignored = frozenset(map(_hash, shared(sampled, settings).grams))
     minhash_ignored = gram_hashes(shared(sampled, section.minhash).grams) if section.minhash else None
-    return index._replace(ignored=ignored, minhash_ignored=minhash_ignored)
+    sizes = [*index.sizes]
+    for number in (number for gram in ignored for number in index.grams.get(gram, ())):
+        sizes[number] -= 1
+    return index._replace(sizes=sizes, ignored=ignored, minhash_ignored=minhash_ignored)
 
 
 def build_index(texts: pa.Table, section: Decontaminate) -> NgramIndex:
@@ -91,15 +99,18 @@ def build_index(texts: pa.Table, section: Decontaminate) -> NgramIndex:
         if row["kind"] == "prompt" or _is_long(row["text"], section):
             for gram in _grams(row["text"], section.ngram):
                 numbers.setdefault(gram, []).append(number)
-    return NgramIndex(numbers, [(row["list"], row["id"], row["kind"]) for row in rows])
+    sizes = Counter(number for of_gram in numbers.values() for number in of_gram)
+    return NgramIndex(numbers, [(row["list"], row["id"], row["kind"]) for row in rows], [sizes[at] for at in range(len(rows))])
 
 
 def overlaps(texts: Iterable[str], index: NgramIndex, section: Decontaminate, *, part: Part = "prompt") -> dict[str, Match]:
-    """Return text -> the protected text that shares most n-grams with it, for those of `texts`, each a `part` of an example, that
-    share any; of equals the first.
+    """Return text -> the protected text that it resembles most, for those of `texts`, each a `part` of an example, that share any
+    n-gram with one; of equals the one that shares more, then the first.
 
-    An n-gram of more than RARE protected texts is boilerplate: which text shares most of a set of such n-grams is found once for
-    all `texts` with that set. So the work grows with the texts, not with their square, where all share a passage.
+    The similarity is the share of the n-grams of either that the other has, the larger one: so a protected text is found within a
+    long one, too. An n-gram of more than RARE protected texts is boilerplate: which text shares most of a set of such n-grams, in
+    number and in share, is found once for all `texts` with that set. So the work grows with the texts, not with their square, where
+    all share a passage.
     """
     matches, kinds = {}, KINDS[part]
     of_common: dict[frozenset[int], tuple[Counter[int], Counter[int]]] = {}
@@ -112,13 +123,16 @@ def overlaps(texts: Iterable[str], index: NgramIndex, section: Decontaminate, *,
         if common not in of_common:
             counts = _count(index, (known[gram] for gram in common), kinds)
             of_common = {} if len(of_common) == SETS else of_common
-            of_common[common] = counts, Counter(dict(counts.most_common(1)))
+            by_share = {number: (count / index.sizes[number], count) for number, count in counts.items()}
+            most = [max(by, key=by.__getitem__) for by in (counts, by_share) if by]
+            of_common[common] = counts, Counter({number: counts[number] for number in most})
         counts, best = of_common[common]
         shared = _count(index, (numbers for gram, numbers in known.items() if gram not in common), kinds)
         shared = Counter({number: count + counts[number] for number, count in shared.items()}) | best
         if shared:
-            number = min(shared, key=lambda number: (-shared[number], number))
-            matches[text] = Match(*index.texts[number][:2], shared[number] / len(grams))
+            shares = {number: count / min(len(grams), index.sizes[number]) for number, count in shared.items()}
+            number = min(shared, key=lambda number: (-shares[number], -shared[number], number))
+            matches[text] = Match(*index.texts[number][:2], shares[number])
     return matches
 
 

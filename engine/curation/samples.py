@@ -4,6 +4,7 @@ This is separate from duplicates of prompts: the samples of one prompt are not d
 the prompt among other prompts; a SIBLING, a further answer that is kept, gets the disposition of the best one (`follow`).
 """
 
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from engine.curation.dispositions import SIBLING
 from engine.dedup.minhash import estimate, minhash, text_keys
 from engine.dedup.representatives import Order
 from engine.dedup.vectors import matrix
+from engine.errors import StorageError
 
 BEST_FIRST: Order = [("confidence", "descending"), ("agreement", "descending"), ("length", "ascending"), ("answer_id", "ascending")]
 
@@ -48,10 +50,19 @@ def best(entries: pa.Table, policy: Answers | None = None) -> pa.Table:
     """Return ENTRY rows, given with every prompt whole, in which the answers that are not kept have the answer that they lose to.
 
     Without `policy` all but the best are `sample`. An answer that is contaminated by its own text never represents its prompt.
+
+    Raises:
+        StorageError: an answer_id occurs twice: what is decided on rows is known by it.
     """
     rows = entries.sort_by(BEST_FIRST)
     columns: dict[str, list] = {name: rows[name].to_pylist() for name in ("dropped_by", "duplicate_of", "similarity")}
     ids, prompts, parts = (rows[name].to_pylist() for name in ("answer_id", "prompt_id", "near_part"))
+    if len({*ids}) < len(ids):
+        name, count = Counter(ids).most_common(1)[0]
+        raise StorageError(
+            f"table candidates: found the answer_id {name!r} in {count} rows, expected it once; `rayleigh check-data` checks the "
+            "whole table. Delete the artifact `candidates` of the run, and run it again."
+        )
     signatures, stays = _signatures(rows, policy), dict[str, list[int]]()
     for row, reason in enumerate(columns["dropped_by"].copy()):
         if reason == "pool" or (reason == "contaminated" and parts[row] != "prompt"):

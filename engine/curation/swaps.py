@@ -2,16 +2,19 @@
 
 Mention replacement (Dai and Adel, "An analysis of simple data augmentation for named entity recognition", COLING 2020, section 2),
 for fields that are quoted from the prompt (`output.spans`): each mention of the value, in the prompt and in the target, becomes the
-value of that field in another example, or other digits of the same count. No model is asked.
+value of that field in another example, or other digits of the same count. No model is asked. Where another field of the target or a
+turn of the assistant has the value, too, perhaps among other words, there is no variant.
 """
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
 from engine.checks import parse
+from engine.checks.grounded import occurs
+from engine.checks.grounded import values as values_in
 from engine.contract.curation import Curation
 from engine.contract.derived import Swaps
 from engine.contract.specialist import Specialist
@@ -119,13 +122,14 @@ def _other_digits(value: str, drawn: int) -> str | None:
 
 
 def _variant(row: Row, number: int, draw: _Draw, specialist: Specialist) -> Row | None:
-    """Return the example with other values; None if no value has another."""
+    """Return the example with other values; None if no value has another, or if one is also in what is kept."""
     quoted = _quoted(row, specialist)
     drawn = ((value, draw.value(row, field, value, number)) for field, value in quoted.items())
     others = {value: other for value, other in drawn if other is not None}
-    if not others:
+    form = parse(row["final"])
+    if not others or any(occurs(value, text) for text in _kept(row, form, others, quoted) for value in others):
         return None
-    final = _replaced_fields(parse(row["final"]), others, quoted)
+    final = _replaced_fields(form, others, quoted)
     return row | {
         "example_id": f"{row['example_id']}-swap{number}",
         "messages": [_replaced_turn(turn, others) for turn in row["messages"]],
@@ -133,6 +137,12 @@ def _variant(row: Row, number: int, draw: _Draw, specialist: Specialist) -> Row 
         "final": final,
         "kind": "swap",
     }
+
+
+def _kept(row: Row, form: Row, others: Mapping[str, str], quoted: Mapping[str, str]) -> Iterator[str]:
+    """Yield the texts that a variant has as they are: other fields of the target, and turns of the assistant."""
+    yield from (text for name, value in form.items() if name not in quoted or value not in others for text in values_in(value))
+    yield from (turn["content"] for turn in row["messages"] if turn["role"] == "assistant")
 
 
 def _replaced_fields(form: Row, others: Mapping[str, str], quoted: Mapping[str, str]) -> str:

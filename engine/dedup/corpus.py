@@ -237,12 +237,14 @@ Found = tuple[pa.Table, list[int] | None, list[RawRow]]
 
 
 def _read_groups(piece: Piece, schema: pa.Schema, columns: list[str]) -> Found:
-    options = {"columns": columns, "use_threads": False}
+    # What can be read must not depend on `columns`: a page of any column may be damaged, and rows are known by their places.
+    options = {"columns": columns if piece.damaged == "refuse" else None, "use_threads": False}
     # Memory-mapped: a third less work than a Python file.
     with open_binary(piece.url) if "://" in piece.url else nullcontext(piece.url) as source:
         file = pq.ParquetFile(source, memory_map=source is piece.url, pre_buffer=source is not piece.url)
+        names = [name for name in file.schema_arrow.names if name in columns]
         try:
-            return file.read_row_groups(list(piece.groups), **options), None, []
+            return file.read_row_groups(list(piece.groups), **options).select(names), None, []
         except READ_ERRORS:
             if piece.damaged == "refuse":
                 raise
@@ -250,13 +252,12 @@ def _read_groups(piece: Piece, schema: pa.Schema, columns: list[str]) -> Found:
         for group in piece.groups:
             rows = range(first, first := first + file.metadata.row_group(group).num_rows)
             try:
-                tables.append(file.read_row_group(group, **options))
+                tables.append(file.read_row_group(group, **options).select(names))
                 numbers += rows
             except READ_ERRORS as error:
                 line = piece.first + rows.start + 1
                 detail = f"the file is damaged here: rows {line} to {piece.first + rows.stop}: {error}"
                 bad.append(RawRow(line, {}, "", "unreadable", detail))
-        names = [name for name in columns if name in file.schema_arrow.names]
         return pa.concat_tables(tables) if tables else file.schema_arrow.empty_table().select(names), numbers, bad
 
 

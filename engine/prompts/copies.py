@@ -31,12 +31,12 @@ SIGNED = pa.schema(  # about 620 bytes a row with 128 permutations
         ("id_key", pa.uint64()),  # hash of source and source_id; null without a source_id
         ("text_key", pa.uint64()),
         ("minima", pa.list_(pa.uint32())),
-        ("source", pa.string()),
+        ("path", pa.string()),  # of the source as the contract writes it
         ("task_unit", pa.string()),
         ("text", pa.string()),  # null but for the rows of the sample in which shared n-grams are counted
     ]
 )
-SAMPLE = pa.schema([SIGNED.field(name) for name in ("split", "source", "task_unit", "text_key", "text")])
+SAMPLE = pa.schema([SIGNED.field(name) for name in ("split", "path", "task_unit", "text_key", "text")])
 DISPOSITIONS = pa.schema(  # of the rows that are not kept, about 60 bytes each
     [
         ("row_key", pa.int64()),
@@ -62,7 +62,7 @@ def sign(rows: pa.Table, copies: Copies, ignored: np.ndarray | None = None) -> p
         "id_key": pa.array([None if name is None else _id_key(path, name) for path, name in source_ids], pa.uint64()),
         "text_key": pa.array(keys),
         "minima": pa.array(list(minima), pa.list_(pa.uint32())),
-        **{name: rows[name] for name in ("source", "task_unit")},
+        **{name: rows[name] for name in ("path", "task_unit")},
         "text": pc.if_else(_sampled(rows, keys), rows["text"], None),
     }
     return pa.table(columns, schema=SIGNED)
@@ -99,10 +99,10 @@ def _sampled(rows: pa.Table, keys: np.ndarray) -> pa.Array:
 
 
 def _groups(rows: pa.Table) -> list[pa.ChunkedArray]:
-    """Return the groups of each row in which n-grams are counted: its source and its task unit, by split."""
+    """Return the groups of each row in which n-grams are counted: its source, whatever its files, and its task unit, by split."""
     return [
         pc.binary_join_element_wise(rows["split"], name, pc.fill_null(rows[column], ""), " ")
-        for column, name in (("source", "source"), ("task_unit", "task unit"))
+        for column, name in (("path", "source"), ("task_unit", "task unit"))
     ]
 
 
@@ -157,9 +157,13 @@ def _copies(copies: pa.Table) -> pa.Table:
 
 
 def _repeated_ids(copies: pa.Table) -> pa.Table:
-    lines = [row_key & ((1 << LINE_BITS) - 1) for row_key in copies["duplicate_of"].to_pylist()]
     rows = [
-        {"row_key": row_key, "disposition": "duplicate_id", "duplicate_of": "", "detail": f"line {line} has the same id"}
-        for row_key, line in zip(copies["id"].to_pylist(), lines, strict=True)
+        {"row_key": row_key, "disposition": "duplicate_id", "duplicate_of": "", "detail": _same_id(row_key, first)}
+        for row_key, first in zip(copies["id"].to_pylist(), copies["duplicate_of"].to_pylist(), strict=True)
     ]
     return pa.Table.from_pylist(rows, schema=DISPOSITIONS)
+
+
+def _same_id(row_key: int, first: int) -> str:
+    where = "" if row_key >> LINE_BITS == first >> LINE_BITS else " of another file of the source"
+    return f"line {first & ((1 << LINE_BITS) - 1)}{where} has the same id"

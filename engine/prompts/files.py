@@ -1,6 +1,7 @@
 """The files of a source, checked before any row is read: a fault of a whole source stops the job."""
 
 import itertools
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,7 @@ from engine.readers.paths import ACCEPTED, DataFile, data_files, format_of
 from engine.readers.raw import RawRow, every
 from engine.readers.streams import size_of
 
+OPENED = 100  # files that are opened for the columns of a message
 HEAD = 1_000  # rows of a source that are read here; a column that none of them has may be in a later one
 
 
@@ -31,6 +33,7 @@ class SourceFile:
     columns: dict[str, str]
     last_assistant: LastAssistant = "drop"  # what becomes of an answer that ends a conversation
     needs_reference: bool = False
+    may_lack_reference: bool = False  # whether a row whose mapped reference is none is a prompt all the same
     bytes: int = 0  # size of the file as stored
     first: int = 0  # rows of the source before this file; counted only if `take` is given
     total: int = 0  # rows of the source; 0 until they are counted
@@ -153,9 +156,20 @@ def missing_column(where: str, name: str, names: Collection[str]) -> InputError:
 
 
 def column_names(files: list[SourceFile]) -> set[str]:
-    """Return the names of the columns in the first rows of `files`."""
-    rows = itertools.chain.from_iterable(itertools.islice(file.rows(), HEAD) for file in files[:1])
+    """Return the names of the columns in the first rows of `files`, of the first OPENED of them."""
+    some = files[:OPENED]
+    rows = itertools.chain.from_iterable(itertools.islice(file.rows(), HEAD // len(some)) for file in some)
     return {name for raw in rows for name in names_in(raw.fields)}
+
+
+def _require_once(where: str, columns: Collection[str], mapped: Collection[str]) -> None:
+    """Raise InputError if a file has several columns of one name that is mapped."""
+    counts = Counter(columns)
+    if twice := [name for name in mapped if counts[name if name in counts else name.partition(".")[0]] > 1]:
+        raise InputError(
+            f"{where}: found the column {twice[0]!r} more than once in {[*columns]}, expected it once. Rename one of them in the "
+            "file."
+        )
 
 
 def _check(files: list[DataFile], section: Source | Holdout) -> None:
@@ -173,6 +187,7 @@ def _check(files: list[DataFile], section: Source | Holdout) -> None:
             is_whole = is_whole and (bool(columns) or next(rows, None) is None)
         except InputError as error:
             raise InputError(f"source {section.path}: {error}") from None
+        _require_once(where, columns or (), mapped)
         left -= len(head)
         has_rows = has_rows or bool(head)
         fields = [{**file.partitions, **dict.fromkeys(columns or ()), **raw.fields} for raw in head if columns or not raw.reason]

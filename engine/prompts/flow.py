@@ -65,6 +65,11 @@ def require_columns(rows: Rows, files: Sequence[SourceFile], pool: Pool) -> None
     check_columns(count_of(stream.apply(rows, tables.count_columns, pool).iter_rows()), files)
 
 
+def count_rejects(rows: Rows, pool: Pool) -> dict[str, Counter[str]]:
+    """Return what `tables.count_rejects` counts of INGESTED: kind -> value -> rows."""
+    return count_of(stream.apply(rows, tables.count_rejects, pool).iter_rows())
+
+
 def check_columns(counts: Mapping[str, Mapping[str, int]], files: Sequence[SourceFile]) -> None:
     """Check the result of `count`. Raises InputError if no row of a source has a column that is mapped."""
     pairs = ((value.split("|", 1), rows) for value, rows in counts.get("missing", {}).items())

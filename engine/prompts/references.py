@@ -18,18 +18,20 @@ def as_text(value: Any, schema: JsonValue = None) -> str:
     Parquet has no missing keys: a field that a row lacks is a null of its struct there.
 
     Raises:
-        TypeError, ValueError: the value has no form in JSON.
+        TypeError, ValueError: the value has no form in JSON, such as NaN, or a Decimal with more digits than a float.
     """
     if isinstance(value, dict | list):
         value = _without_nulls(value, schema)
     elif not isinstance(value, str | int | float):
         value = _plain(value)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain)
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
+        return int(value) if value.is_finite() and value == value.to_integral_value() else _float(value)
     if isinstance(value, bytes):
         return value.decode("utf-8")
     if isinstance(value, date | time):
@@ -37,6 +39,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, timedelta | UUID):
         return str(value)
     raise TypeError(f"found {type(value).__name__}, expected a value that JSON has")
+
+
+def _float(value: Decimal) -> float:
+    if value.is_finite() and Decimal(str(float(value))) != value:
+        raise ValueError(f"found {value}, expected a number that a float holds; write it as a text")
+    return float(value)
 
 
 def _without_nulls(value: Any, schema: JsonValue) -> Any:

@@ -82,6 +82,8 @@ def ingest_row(raw: RawRow, file: SourceFile, *, max_chars: int) -> Row:
 
 def _prompt(values: Row, file: SourceFile, max_chars: int) -> Row:
     """Return the columns of a prompt; `values` are those of the mapped columns. Raises RowReject."""
+    if file.may_lack_reference and (values.get("reference") is NOWHERE or is_none(values.get("reference"))):
+        values = {column: value for column, value in values.items() if column != "reference"}
     for column in ("messages" if "messages" in values else "text", "reference"):
         if column in values and values[column] is NOWHERE:
             raise RowReject("missing_column", f"has no {file.columns[column]!r}, which is mapped to {column}")

@@ -118,6 +118,22 @@ def count(rows: pa.Table) -> pa.Table:
     return pa.Table.from_pylist(counts, schema=COUNTS)
 
 
+def count_rejects(rows: pa.Table) -> pa.Table:
+    """INGESTED in, COUNTS out: `valid` rows by path of the source, and `rejected` ones by `file|reason`."""
+    is_valid = pc.equal(rows["reason"], "")
+    bad = rows.filter(pc.invert(is_valid))
+    columns = {
+        "valid": rows.filter(is_valid)["path"],
+        "rejected": pc.binary_join_element_wise(bad["source"], bad["reason"], "|"),
+    }
+    counts = [
+        {"kind": kind, "value": pair["values"], "rows": pair["counts"]}
+        for kind, column in columns.items()
+        for pair in pc.value_counts(column).to_pylist()
+    ]
+    return pa.Table.from_pylist(counts, schema=COUNTS)
+
+
 def count_columns(rows: pa.Table) -> pa.Table:
     """INGESTED in, COUNTS out: `readable` rows by number of the file, and `missing` mapped columns by `number|column`."""
     read = rows.filter(pc.is_valid(rows["missing"]))

@@ -46,7 +46,7 @@ def is_no_id(value: Any) -> bool:
 def names_in(fields: Row, prefix: str = "") -> Iterator[str]:
     """Yield the names of all columns of a row, with those inside others."""
     for name, value in fields.items():
-        yield prefix + name
+        yield f"{prefix}{name}"
         if isinstance(value, dict):
             yield from names_in(value, f"{prefix}{name}.")
 

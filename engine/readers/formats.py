@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from engine.errors import InputError
 from engine.readers.json_rows import read_json
+from engine.readers.parquet_values import rows_of
 from engine.readers.paths import format_of
 from engine.readers.quotes import Record, records
 from engine.readers.raw import LINE_LIMIT, RAW_CHARS, RawRow, Wanted, every, has_surrogates, printable
@@ -99,6 +100,8 @@ def read_csv(file: BinaryIO, wanted: Wanted, *, delimiter: str = ",") -> Iterato
         text = delimiter.join(record.values)[:RAW_CHARS]
         if record.fault:
             yield RawRow(record.line, {}, printable(text), "unreadable", record.fault)
+        elif not any(record.values):
+            yield RawRow(record.line, {}, text, "empty", "it has no value")
         elif any(has_surrogates(value) for value in record.values):
             yield RawRow(record.line, {}, printable(text), "encoding", "not UTF-8")
         else:
@@ -106,9 +109,9 @@ def read_csv(file: BinaryIO, wanted: Wanted, *, delimiter: str = ",") -> Iterato
 
 
 def records_of(read: Iterator[Record], fields: int) -> Iterator[Record]:
-    """Yield the records that are not empty; one with more than `fields` values has a fault."""
+    """Yield the records that are no blank line; one with more than `fields` values has a fault."""
     for record in read:
-        if record.fault or any(record.values):
+        if record.fault or record.values:
             is_long = not record.fault and len(record.values) > fields
             yield record._replace(fault=f"found {len(record.values)} fields, expected {fields}") if is_long else record
 
@@ -129,9 +132,9 @@ def read_parquet(file: BinaryIO, wanted: Wanted) -> Iterator[RawRow]:
                 every_row = range(batch.num_rows)
                 taken = every_row if wanted is every else [number for number in every_row if wanted(row + number)]
                 rows = batch.take(pa.array(taken, pa.int64())) if len(taken) < batch.num_rows else batch
-                for number, fields in zip(taken, rows.to_pylist(maps_as_pydicts="lossy"), strict=True):
+                for number, fields in zip(taken, rows_of(rows), strict=True):
                     text = json.dumps(fields, default=str, ensure_ascii=False)[:RAW_CHARS]
-                    yield RawRow(row + number + 1, fields, text)
+                    yield RawRow(row + number + 1, fields, printable(text))
                 row += batch.num_rows
         except READ_ERRORS as error:
             yield RawRow(row + 1, {}, "", DAMAGED, f"rows {row + 1} to {end}: {error}")

@@ -3,7 +3,7 @@
 import glob
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,6 +84,16 @@ def data_files(path: str, *, root: str = ".") -> list[DataFile]:
         url = name if not is_url else full if is_single else fs.unstrip_protocol(name)
         files.append(DataFile(shown, relative, url, partitions(name[outside:])))
     return files
+
+
+def source_of(name: str, paths: Iterable[str]) -> str:
+    """Return the one of `paths`, as `data_files` takes them, one of whose files has this `name`; `name` itself if none has."""
+    known = list(paths)
+    whole = (path for path in known if name == path or name.startswith(f"{path.rstrip('/')}/"))
+    patterns = ((path, path.replace("**/", "*").rstrip("/")) for path in known if glob.has_magic(path))
+    names = (name, name.removeprefix("./"))  # a pattern in the folder itself may be written without it
+    ends = [(path, end) for path, pattern in patterns for end in (pattern, f"{pattern}/*")]
+    return next(whole, None) or next((path for path, end in ends if any(fnmatchcase(one, end) for one in names)), name)
 
 
 def _outside(fs: Any, root: str, written: str, inside: str) -> int:

@@ -1,8 +1,10 @@
-"""Records of a CSV file. One whose quote never closes costs its first line, and reading goes on behind that line."""
+"""Records of a CSV file, strict in their quotes. A faulty one costs its first line, and reading goes on behind that line."""
 
 import csv
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
+
+AT_END = "unexpected end of data"  # what csv says of a quote that is open there
 
 
 class Record(NamedTuple):
@@ -16,9 +18,9 @@ class Record(NamedTuple):
 def records(lines: Iterable[str], delimiter: str, limit: int) -> Iterator[Record]:
     """Yield the records of `lines`, empty ones too; `limit` is the most characters of a field.
 
-    A record over several lines is taken for one only if it ends as RFC 4180 has it. If its quote is still open where the file ends,
-    if text follows the closing quote, or if a field is over the limit, the record is its first line, with a fault that says how
-    many lines it took, and the others are read again.
+    A quote that begins a field ends it, as RFC 4180 has it. If it is still open where the file ends, if text follows the closing
+    quote, or if a field is over the limit, the record is its first line, with a fault that says how many lines it took, and the
+    others are read again.
     """
     csv.field_size_limit(limit)
     source, number = iter(lines), 0
@@ -30,42 +32,21 @@ def records(lines: Iterable[str], delimiter: str, limit: int) -> Iterator[Record
             taken.append(line)
             yield line
 
-    reader = csv.reader(next_lines(), delimiter=delimiter)
+    reader = csv.reader(next_lines(), delimiter=delimiter, strict=True)
     while True:
         taken.clear()
-        error: csv.Error | None = None
-        values: list[str] = []
         try:
             values = next(reader)
         except StopIteration:
             return
-        except csv.Error as raised:
-            error = raised
-        first = number + 1
-        is_faulty = error is not None or _is_unclosed(taken, delimiter) or (len(taken) > 1 and not _is_strict(taken, delimiter))
-        if not is_faulty:
+        except csv.Error as error:
+            what = "a quote does not close" if str(error) == AT_END else str(error)
+            if len(taken) > 1:
+                what += f"; the record took {len(taken)} lines, the first is left out"
+            yield Record(number + 1, [taken[0].rstrip("\r\n")], f"not CSV: {what}")
+            number += 1
+            again.extend(reversed(taken[1:]))
+            reader = csv.reader(next_lines(), delimiter=delimiter, strict=True)
+        else:
+            yield Record(number + 1, values)
             number += len(taken)
-            yield Record(first, values)
-            continue
-        what = str(error) if error else "a quote does not close"
-        yield Record(
-            first, [taken[0].rstrip("\r\n")], f"not CSV: {what}; the record took {len(taken)} lines, the first is left out"
-        )
-        number += 1
-        again.extend(reversed(taken[1:]))
-        reader = csv.reader(next_lines(), delimiter=delimiter)
-
-
-def _is_unclosed(taken: list[str], delimiter: str) -> bool:
-    """Return whether the file ends within a quote of the record: then the record would take a line that follows, too."""
-    if not "".join(taken).count('"') % 2:
-        return False
-    return sum(1 for _ in csv.reader([*taken[:-1], taken[-1].rstrip("\r\n") + "\n", "x\n"], delimiter=delimiter)) == 1
-
-
-def _is_strict(taken: list[str], delimiter: str) -> bool:
-    """Return whether nothing follows a closing quote but the delimiter."""
-    try:
-        return sum(1 for _ in csv.reader(taken, delimiter=delimiter, strict=True)) == 1
-    except csv.Error:
-        return False

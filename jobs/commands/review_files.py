@@ -83,6 +83,8 @@ def read(path: Path) -> Iterator[tuple[str, Row]]:
 def _rows(path: Path, *, is_sheet: bool) -> Iterator[tuple[str, Row]]:
     for row in formats.read(str(path)):
         where = f"line {row.line}"
+        if row.reason == "empty":  # a spreadsheet writes such rows
+            continue
         if row.reason:
             raise ValueError(f"{where}: {row.detail}")
         fields = {name: unsafe(value) for name, value in row.fields.items() if isinstance(value, str)} if is_sheet else row.fields

@@ -29,6 +29,7 @@ def run(context: JobContext) -> RowCounts:
 
 def _run(context: JobContext) -> RowCounts:
     section, pool = context.contract.curation, context.profile.cpu
+    paths = [source.path for source in (*context.contract.prompts.sources, context.contract.prompts.holdout)]
     candidates, prompts = context.artifact("candidates"), context.artifact("prompts")
     labelled = labels.table(context)
     answers = LabelledCandidates(candidates, in_process.put(labelled) if labelled.num_rows else None)
@@ -36,7 +37,7 @@ def _run(context: JobContext) -> RowCounts:
     if section.semantic:
         encoder = flow.Encoder(found(context, section.semantic.model), context.profile.embedder)
     protected = index_flow.protected_texts(prompts, evaluation_lists.rows(context), pool)
-    index = index_flow.index_of(protected, prompts, section, pool)
+    index = index_flow.index_of(protected, prompts, section, pool, paths)
     entries = flow.entries(answers, index, section, pool, encoder=encoder)
     settled = flow.resolve_text_duplicates(entries, section, pool)
     del entries  # signatures are most of what is held for each row

@@ -52,6 +52,25 @@ def test_grounded_finds_values_that_do_not_occur_in_the_prompt(answer, tag):
     assert only(Grounded(type="grounded"), answer).tag == tag
 
 
+@pytest.mark.parametrize(
+    ("answer", "text", "passed"),
+    [
+        ('{"price": 12.50}', "Please pay 12.50 EUR.", True),
+        ('{"count": 1234}', "We have 1,234 boxes, $5 each", True),
+        ('{"count": [1234.0, 5.0]}', "We have 1,234 boxes, $5 each", True),
+        ('{"rate": 12, "share": 0.12}', "a rate of 12%", True),
+        ('{"urgent": true, "paid": false}', "nothing of it", True),
+        ('{"price": 12.5}', "Please pay 125 EUR", False),
+        ('{"price": -12.5}', "Please pay 12.50 EUR", False),
+        ('{"number": "0012"}', "number 12", False),  # a text is no number
+        ('{"urgent": true, "count": 7}', "6 boxes", False),
+    ],
+)
+def test_grounded_knows_a_number_by_its_value_and_looks_for_no_boolean(answer, text, passed):
+    [found] = run_checks([Grounded(type="grounded")], CheckInput(answer, text))
+    assert found.passed == passed
+
+
 @given(st.text("a b_1.", max_size=3), st.text("a b_1.", max_size=8))
 def test_a_value_occurs_as_a_regular_expression_finds_it(value, text):
     pattern = rf"(?<!\w){re.escape(' '.join(value.split()))}(?!\w)"

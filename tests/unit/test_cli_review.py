@@ -71,6 +71,8 @@ def test_formula_in_an_answer_is_neutralised_in_the_file(tmp_path):
     row = dict.fromkeys(review_files.COLUMNS, "") | {"answer_id": "a", "input": '=HYPERLINK("http://x")', "answer": "-5"}
     review_files.write_csv(tmp_path / "out.csv", [row])
     assert "\n=" not in (text := (tmp_path / "out.csv").read_text()) and "\"'=HYPERLINK" in text and ",'-5," in text
+    with (tmp_path / "out.csv").open("a") as file:
+        file.write("," * (len(row) - 1) + "\n")  # as a spreadsheet does below the table
     [(where, back)] = review_files.read(tmp_path / "out.csv")
     assert (where, back["input"], back["answer"]) == ("line 2", row["input"], "-5")
 

@@ -7,10 +7,11 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.contract.curation import Decontaminate
+from engine.contract.curation import Curation, Decontaminate
 from engine.curation import ngram_index
-from engine.curation.ngram_index import HOLDOUT, build_index, overlaps, protected
+from engine.curation.ngram_index import HOLDOUT, build_index, overlaps, protected, sample_prompts, with_shared
 from engine.dedup.words import ngrams
+from engine.rows import PROMPT
 
 SECTION = Decontaminate(ngram=2, overlap=0.5)
 WORDS = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=8).map(" ".join)
@@ -22,11 +23,11 @@ def known(texts, section=SECTION):
 
 
 def by_comparing_all(text, texts, size):
-    """Return the first of `texts` that shares most n-grams with `text`, and the share of them."""
-    mine = {*ngrams(text, size)}
-    shared = [len(mine & {*ngrams(other, size)}) for other in texts]
-    best = max(shared, default=0)
-    return (f"h{shared.index(best):05d}", best / len(mine)) if best else None
+    """Return the first of `texts` that resembles `text` most, and the larger share of n-grams of either that the other has."""
+    mine, theirs = {*ngrams(text, size)}, [{*ngrams(other, size)} for other in texts]
+    shared = [(len(mine & other) / min(len(mine), len(other)), len(mine & other)) for other in theirs]
+    best = max(shared, default=(0, 0))
+    return (f"h{shared.index(best):05d}", best[0]) if best[1] else None
 
 
 @settings(deadline=None, max_examples=60)
@@ -40,6 +41,20 @@ def test_match_is_that_of_comparing_all_whatever_counts_as_boilerplate(texts, as
         ngram_index.RARE, ngram_index.SETS = before
     expected = {text: by_comparing_all(text, texts, 2) for text in asked}
     assert {text: (match.id, match.similarity) for text, match in found.items()} == {k: v for k, v in expected.items() if v}
+
+
+def test_protected_text_within_a_long_one_is_found():
+    question = "a train leaves oslo at nine and another leaves bergen at ten when do they meet"
+    long = " ".join(f"word{number}" for number in range(300))
+    section = Decontaminate()
+    index = known([question, "how many boxes are left on the shelf when seven of them are sold today"], section)
+    found = overlaps([f"{long} {question} {long}", f"{long} {question[:20]}", long], index, section)
+    assert {text: match.similarity for text, match in found.items()} == {f"{long} {question} {long}": 1.0}
+    instruction = " ".join(f"instruction{number}" for number in range(20))
+    index = known([f"{instruction} {question}", f"{instruction} how many boxes"], section)
+    sampled = pa.Table.from_pylist([{"text": f"{instruction} {number}", "source": "a"} for number in range(20)], schema=PROMPT)
+    index = with_shared(index, sample_prompts(sampled, "train", ["a"]), Curation())
+    assert overlaps([f"{instruction} {long} {question}"], index, section).popitem()[1].similarity == 9 / 16
 
 
 class Counted(list):

@@ -14,6 +14,7 @@ from engine.curation.ngram_index import PROTECTED, build_index
 from engine.curation.samples import BEST_FIRST, best
 from engine.curation.text_duplicates import resolve, signed
 from engine.dedup.vectors import column
+from engine.errors import StorageError
 
 MAIL = "please send eight blue hand mirrors and two green lamps to the usual address before the end of next week"
 SAID = [
@@ -42,6 +43,11 @@ def dispositions(table):
 
 
 ROWS = [(f"a{n}", "p", MAIL, answer) for n, answer in enumerate(SAID)]
+
+
+def test_an_answer_id_that_occurs_twice_is_refused():
+    with pytest.raises(StorageError, match="found the answer_id 'a1' in 2 rows, expected it once"):
+        entries([*ROWS, ("a1", "p", MAIL, "another")], None)
 
 
 @pytest.mark.parametrize(

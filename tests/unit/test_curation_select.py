@@ -87,6 +87,12 @@ def test_each_order_stops_where_all_quotas_are_used_up(order):
     assert found.sum() == 4
 
 
+def test_share_of_a_count_is_not_one_less_for_want_of_a_bit():
+    rows = eligible(400, lumps=4)
+    found = select(rows, pick(count=100, quotas={"difficulty": {"easy": 0.29}}))
+    assert counts(rows, found, "difficulty") == {"easy": 29, "hard": 71}
+
+
 def test_per_cluster_is_a_quota_of_each_cluster():
     rows = eligible(200, lumps=4)
     found = select(rows, pick(per_cluster=3))

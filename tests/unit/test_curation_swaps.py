@@ -109,6 +109,21 @@ def test_a_field_without_another_value_keeps_its_own():
     assert json.loads(made["target"]) == {"number": "4567", "item": "desk lamp", "note": None}
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"final": json.dumps({"number": "123", "item": "desk lamp", "note": "asks for Desk Lamp in order 123"})},
+        {"final": json.dumps({"number": "123", "item": None, "note": {"of": ["no", 123]}})},
+        {"messages": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Is it 123?"}, *LAMP["messages"][1:]]},
+    ],
+)
+def test_value_that_stands_elsewhere_in_the_target_or_a_turn_of_the_assistant_has_no_variant(more):
+    made = variants(LAMP | more | {"prompt_id": "it"}, CHAIR, fields={"number": "digits"})
+    assert {row["prompt_id"] for row in made} == {CHAIR["prompt_id"]}
+    other = {"final": json.dumps({"number": "123", "item": None, "note": "order 1234"})}
+    assert len(variants(LAMP | other, CHAIR, fields={"number": "digits"})) == 6
+
+
 def test_variants_are_the_same_in_any_order_of_the_examples():
     by_id = {row["example_id"]: row for row in variants(LAMP, CHAIR)}
     assert by_id == {row["example_id"]: row for row in variants(CHAIR, LAMP)} and len(by_id) == 6

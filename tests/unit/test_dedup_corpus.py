@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,7 +10,10 @@ import pytest
 
 from engine.dedup import corpus
 from engine.dedup.corpus import open_corpus, read, read_all
+from engine.dedup.job import Columns, open_job, run
+from engine.distributed.thread_pool import ThreadPool
 from engine.errors import InputError
+from engine.storage.folder import Folder
 
 ROWS = [{"id": n, "text": f"text number {n}"} for n in range(50)]
 
@@ -89,3 +93,19 @@ def test_a_line_that_is_no_json_is_left_out_and_counted(tmp_path):
     table, rejects = read_all(found.blocks[0], found.schema, ["id"], row_id="name")
     assert table.to_pylist() == [{"id": 1, "name": "x.jsonl:0"}, {"id": 2, "name": "x.jsonl:2"}]
     assert [(row["source"], row["line"], row["reason"]) for row in rejects.to_pylist()] == [("x.jsonl", 2, "unreadable")]
+
+
+def test_a_damaged_page_of_a_column_that_is_not_compared_moves_no_row(tmp_path):
+    rows = [{"id": number, "text": f"text {number} of a kind", "meta": os.urandom(30).hex()} for number in range(40)]
+    rows[25]["text"] = rows[30]["text"]
+    put_parquet(tmp_path / "in" / "0.parquet", rows, row_group_size=20, compression="zstd", use_dictionary=False)
+    column = pq.read_metadata(tmp_path / "in" / "0.parquet").row_group(0).column(2)
+    data = bytearray((tmp_path / "in" / "0.parquet").read_bytes())
+    data[column.data_page_offset : column.data_page_offset + column.total_compressed_size] = b"\xff" * column.total_compressed_size
+    (tmp_path / "in" / "0.parquet").write_bytes(bytes(data))
+    job = open_job(str(tmp_path / "in"), Columns(damaged="keep"), None)
+    with ThreadPool(1) as pool:
+        counts, _ = run(job, Folder(str(tmp_path / "out")), Folder(str(tmp_path / "side")), pool, pool)
+    assert (counts.rows, counts.kept, counts.rejected) == (21, 19, {"unreadable": 1})
+    kept = pq.read_table(tmp_path / "out")["id"].to_pylist()
+    assert kept == [*range(20, 30), *range(31, 40)]

@@ -6,7 +6,11 @@ import pytest
 from made_run import made_run
 
 from engine.contract.contract import Contract
-from engine.errors import GateRefused
+from engine.contract.profile import Pool, Profile
+from engine.distributed import in_process
+from engine.errors import GateRefused, InputError
+from engine.runs.job import Job, JobContext
+from engine.storage.artifact import ArtifactWriter
 from engine.storage.folder import Folder
 from jobs.commands.release import promote
 from jobs.steps import evaluation_lists
@@ -30,6 +34,41 @@ def test_a_list_is_known_by_the_content_of_its_files(tmp_path):
     assert [name for name in before if before[name] != now[name]] == ["exams/b.jsonl"]
     assert len(now) == 3 and now["gone.jsonl"] == "missing"
     assert evaluation_lists.hashes(work.contract, work.root) == {}
+
+
+def read(tmp_path, rows):
+    """Return the (text, reference) of the rows of a list that are compared, and the warnings."""
+    folder = tmp_path / "lists"
+    folder.mkdir()
+    (folder / "exam.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    work = made_run(str(tmp_path / "run"), tmp_path / "seeds")
+    raw = with_lists(work.contract, "exam.jsonl").model_dump(mode="json")
+    raw["curation"]["decontaminate"]["lists"][0]["columns"] = {"text": "input", "reference": "reference"}
+    writer, job = ArtifactWriter(Folder(str(tmp_path / "made"))), Job("dataset", needs=(), reads=(), run="none:none")
+    context = JobContext(job, Contract.model_validate(raw), Profile(name="toy"), str(folder), "", writer.folder, writer)
+    with in_process.flows(True, Pool()):
+        found = evaluation_lists.rows(context)
+        assert found is not None
+        kept = [*found.iter_rows()]
+    return [(row["text"], row["reference"]) for row in kept if not row["reason"]], writer.warnings
+
+
+def test_a_row_of_a_list_without_a_reference_is_protected_and_what_is_no_prompt_is_a_warning(tmp_path):
+    rows = [
+        {"input": "one", "reference": "1"},
+        {"input": "two", "reference": None},
+        {"input": "three"},
+        {"input": ""},
+        {"input": None},
+    ]
+    found, [warning] = read(tmp_path, rows)
+    assert sorted(found, key=str) == [("one", "1"), ("three", None), ("two", None)]
+    assert warning.endswith("nothing is compared with them: 2 empty of exam.jsonl")
+
+
+def test_a_list_without_a_valid_row_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"lists: exam\.jsonl: found no row that is a prompt.*Left out: 2 empty of exam\.jsonl"):
+        read(tmp_path, [{"input": "", "reference": "x"}] * 2)
 
 
 @pytest.mark.parametrize(

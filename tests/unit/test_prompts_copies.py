@@ -79,6 +79,12 @@ def test_repeated_source_id_is_a_reject():
     assert [(row["row_key"], row["disposition"], row["detail"]) for row in found] == [(2, "duplicate_id", "line 1 has the same id")]
 
 
+def test_repeated_source_id_in_another_file_is_said():
+    rows = [("a", "train", "one", {"source_id": "7"}), ("b", "train", "two", {"source_id": "7", "row_key": 1 << LINE_BITS | 4})]
+    [row] = in_process.dispositions(sign(ingested(*rows), COPIES), COPIES).to_pylist()
+    assert row["detail"] == "line 1 of another file of the source has the same id"
+
+
 def test_equal_source_ids_of_two_sources_are_valid():
     assert dispositions(ingested(("a", "train", "one", {"source_id": "7"}), ("b", "holdout", "two", {"source_id": "7"}))) == {}
 

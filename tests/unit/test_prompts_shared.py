@@ -16,6 +16,7 @@ from engine.dedup.minhash import gram_hashes, text_keys
 from engine.dedup.shared import SAMPLED, bottom, merge
 from engine.prompts.copies import shared_ngrams, sign
 from engine.prompts.sources import INGESTED, LINE_BITS
+from engine.readers.paths import source_of
 from engine.rows import PROMPT
 
 INSTRUCTION = " ".join(f"step{chr(97 + number)}" for number in range(26)) + " read the letter with care then answer in one word"
@@ -80,6 +81,29 @@ def test_synthesized_prompts_do_not_change_what_counts():
     assert not shared_ngrams(sign(written, Copies()), Copies()).groups
 
 
+@pytest.mark.parametrize("name", ["data/{}.jsonl", "data/all.jsonl"])
+def test_files_of_one_source_count_together(name):
+    templates = [" ".join(f"t{kind}w{word}" for word in range(30)) for kind in range(5)]
+    texts = [f"{templates[number % 5]} {own(number)}" for number in range(60)]
+    files = [name.format(number % 5) for number in range(60)]
+    table = ingested([("data", text) for text in texts])
+    table = table.set_column(table.schema.get_field_index("source"), "source", pa.array(files))
+    found = dispositions(table, Copies(threshold=0.7))
+    assert len(found) == 55 and set(found.values()) == {"near_copy"}
+    rows = [{"text": text, "source": file, "task_unit": "u"} for text, file in zip(texts, files, strict=True)]
+    for path in ("data", "data/", "data/*.jsonl", "data/**/*.jsonl", "data/*"):
+        sampled = sample_prompts(pa.Table.from_pylist(rows, schema=PROMPT), "train", [path, "other"])
+        assert set(sampled["group"].to_pylist()) == {f"train source {path}", "train task_unit u"} and len(sampled) == 120
+
+
+def test_file_is_of_the_source_that_names_it():
+    paths = ["a.jsonl", "more", "s3://b/x-*.csv", "p[1]/q.jsonl", "n*.json", "~/h/**/z?.tsv", "r/*"]
+    names = {"a.jsonl": "a.jsonl", "more/u/b.csv": "more", "s3://b/x-3.csv": "s3://b/x-*.csv", "p[1]/q.jsonl": "p[1]/q.jsonl"}
+    names |= {"./n1.json": "n*.json", "~/h/z1.tsv": "~/h/**/z?.tsv", "~/h/k/z1.tsv": "~/h/**/z?.tsv", "r/k/z.csv": "r/*"}
+    names |= {"a.jsonl.gz": "a.jsonl.gz", "moreover/x.csv": "moreover/x.csv", "synthesize/n": "synthesize/n"}
+    assert {name: source_of(name, paths) for name in names} == names
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_sample_does_not_depend_on_order_or_blocks(monkeypatch, seed):
     monkeypatch.setattr(shared_room, "SAMPLE", 7)
@@ -102,7 +126,7 @@ def test_dataset_ignores_the_instruction_for_copies_and_contamination():
     held = pa.table({"prompt_id": ["h0", "h1"], "text": [f"{INSTRUCTION} {own(99)}", texts[5] + " please"]})
     section = Curation()
     index = build_index(protected(held, "holdout"), section.decontaminate)
-    aware = with_shared(index, sample_prompts(pa.Table.from_pylist(rows, schema=PROMPT), "train"), section)
+    aware = with_shared(index, sample_prompts(pa.Table.from_pylist(rows, schema=PROMPT), "train", ["a"]), section)
     names = {"task_unit": "u", "layer": "core", "difficulty": "easy", "pool": "train", "confidence": 1.0, "agreement": 1.0}
     answers = [names | {"answer_id": f"a{n}", "prompt_id": f"p{n}", "text": text, "answer": "x"} for n, text in enumerate(texts)]
     before, after = (entries(pa.Table.from_pylist(answers), one, section) for one in (index, aware))

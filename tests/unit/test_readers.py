@@ -7,7 +7,9 @@ import io
 import json
 import lzma
 import os
+import struct
 from contextlib import chdir
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -188,6 +190,69 @@ def test_quote_that_never_closes_costs_its_first_line(tmp_path):
     assert [(row["line"], row["text"], row["reason"]) for row in last] == [(2, '5" pipe', ""), (3, None, "unreadable")]
 
 
+def test_reference_that_json_has_not_is_a_reject(tmp_path):
+    columns = {"text": "text", "reference": "r"}
+    put(tmp_path / "x.jsonl", '{"text": "a", "r": {"x": NaN}}\n{"text": "b", "r": Infinity}\n{"text": "c", "r": {"x": 1.5}}\n')
+    rows = ingested("x.jsonl", tmp_path, columns=columns)
+    assert [(row["reason"], row["reference"]) for row in rows] == [("bad_value", None), ("bad_value", None), ("", '{"x":1.5}')]
+    values = [Decimal("0.12345678901234567890"), Decimal("12.50"), Decimal("3.00")]
+    pq.write_table(pa.table({"text": ["a", "b", "c"], "r": pa.array(values, pa.decimal128(30, 20))}), tmp_path / "x.parquet")
+    rows = ingested("x.parquet", tmp_path, columns=columns)
+    assert [(row["reason"], row["reference"]) for row in rows] == [("bad_value", None), ("", "12.5"), ("", "3")]
+    assert rows[0]["detail"].startswith("reference: found 0.1234567890123456789")
+
+
+def test_value_of_parquet_that_python_has_not_costs_its_row_only_if_it_is_mapped(tmp_path):
+    texts = pa.array(["a", "b"])
+    odd = pa.Array.from_buffers(pa.string(), 2, [None, pa.py_buffer(struct.pack("3i", 0, 2, 4)), pa.py_buffer(b"\xff\xfecd")])
+    values = {
+        "utf8": odd,
+        "inside": pa.StructArray.from_arrays([pa.ListArray.from_arrays([0, 1, 2], odd)], ["of"]),
+        "time": pa.array([2**62, 1], pa.timestamp("us")),
+        "zone": pa.array([1, 1], pa.timestamp("us", "Mars/Olympus")),
+        "day": pa.array([2**30, 1], pa.int32()).cast(pa.date32()),
+        "bytes": pa.array([[(b"k", 1)], []], pa.map_(pa.binary(), pa.int64())),
+        "whole": pa.array([[(5, 1)], []], pa.map_(pa.int64(), pa.int64())),
+    }
+    pq.write_table(pa.table({"text": texts, **values}), tmp_path / "x.parquet")
+    assert [(row["text"], row["reason"]) for row in ingested("x.parquet", tmp_path)] == [("a", ""), ("b", "")]
+    reasons = {"utf8": "encoding", "time": "bad_value", "day": "bad_value", "zone": "bad_value"}
+    for name, reason in reasons.items():
+        first, second = ingested("x.parquet", tmp_path, columns={"text": "text", "reference": name})
+        assert (first["reason"], second["reason"] == "") == (reason, name != "zone"), name
+    first, _ = ingested("x.parquet", tmp_path, columns={"text": "text", "reference": "bytes", "scenario": "whole.5"})
+    assert (first["reference"], first["scenario"]) == ('{"k":1}', "1")
+    with pytest.raises(InputError, match=r"no row has the column 'txt'.* 'whole\.5'"):
+        ingested("x.parquet", tmp_path, columns={"text": "text", "language": "txt"})
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [('"Hello" he said,x', None), ('"Hello" ,x', None), ('"He said ""Hello""",x', 'He said "Hello"'), ('5" pipe,x', '5" pipe')],
+)
+def test_text_behind_a_closing_quote_costs_its_line(tmp_path, line, text):
+    rows = ingested(put(tmp_path / "x.csv", f"text,b\n{line}\nlast,y\n"), tmp_path)
+    assert [(row["line"], row["text"], row["reason"]) for row in rows] == [(2, text, "" if text else "unreadable"), (3, "last", "")]
+
+
+def test_row_of_empty_values_is_a_reject_and_a_blank_line_is_none(tmp_path):
+    put(tmp_path / "in" / "x.csv", 'text,b\none,x\n\n,\n"",""\ntwo,y\n')
+    rows = ingested("in/x.csv", tmp_path)
+    assert [(row["line"], row["reason"]) for row in rows] == [(2, ""), (4, "empty"), (5, "empty"), (6, "")]
+    found = open_corpus(str(tmp_path / "in"), {})
+    kept, rejects = read_all(found.blocks[0], found.schema, ["text"])
+    assert (kept["text"].to_pylist(), rejects["reason"].to_pylist()) == (["one", "two"], ["empty", "empty"])
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_mapped_column_that_a_file_has_twice_is_an_error(tmp_path, form):
+    put(tmp_path / "x.csv", "text,id,id\na,1,2\n")
+    pq.write_table(pa.table([["a"], [1], [2]], names=["text", "id", "id"]), tmp_path / "x.parquet")
+    with pytest.raises(InputError, match=rf"x\.{form}: found the column 'id' more than once in \['text', 'id', 'id'\]"):
+        ingested(f"x.{form}", tmp_path, columns={"text": "text", "id": "id"})
+    assert form == "parquet" or ingested(f"x.{form}", tmp_path)[0]["text"] == "a"
+
+
 def test_folders_of_key_and_value_are_columns(tmp_path):
     for folders in ("language=de/layer=long_tail", "language=__HIVE_DEFAULT_PARTITION__/layer=core"):
         put_parquet(tmp_path / "hive" / folders / "0.parquet", [{"text": f"text {folders}"}])
@@ -218,6 +283,15 @@ def test_column_that_only_a_late_row_lacks_or_has_is_counted_over_all_rows(tmp_p
     files.require_columns(found, {0: len(rows)}, {(0, "layer"): missing})
     with pytest.raises(InputError, match="no row has the column 'layer'"):
         files.require_columns(found, {0: missing}, {(0, "layer"): missing})
+
+
+def test_columns_of_all_files_are_named_where_one_is_missing(tmp_path):
+    for name in ("tier", "kind"):
+        put(tmp_path / "in" / f"{name}.jsonl", lines([{"text": f"t{n}", name: "core"} for n in range(600)]))
+    source = Source(path="in", licence="x", columns={"text": "text", "layer": "layer"})
+    found = files.source_files([("train", "unit", source)], root=str(tmp_path))
+    with pytest.raises(InputError, match=r"no row has the column 'layer', .*found \['kind', 'text', 'tier'\]"):
+        files.require_columns(found, {0: 600, 1: 600}, {(0, "layer"): 600, (1, "layer"): 600})
 
 
 def test_nested_columns_and_values_that_are_none(tmp_path):

@@ -24,7 +24,7 @@ def identity(model: Model, place: Weights | None) -> str:
     """Return the hash of `model`: weights, tokenizer, chat template, dtype, context length and engine version.
 
     The hash of a model behind a URL is that of the same model in a local folder. Its samples are read from there, unless this node
-    has fetched it. A server's model with a folder, that of its tokenizer, is known by its name, too: two models may have the same one.
+    has fetched it. A server's model with a folder, that of its tokenizer, is known by its name, too: two may share one.
 
     Raises:
         StorageError: they cannot be read.

@@ -1,8 +1,8 @@
 """Scores given texts by a server that returns `prompt_logprobs` of completions, as vLLM's does: token ids in, the k best out.
 
 The prompt and the target are tokenized here, with the tokenizer in the folder that the contract names, so that the positions of the
-target are known. A server that leaves `prompt_logprobs` out, or refuses it, cannot be captured from. `engine.inference.sending` sends
-its requests as it sends chats.
+target are known. A server that leaves `prompt_logprobs` out, or refuses it, cannot be captured from. Its requests are sent as chats
+are (`engine.inference.sending`).
 """
 
 import asyncio

@@ -101,7 +101,9 @@ class ModelClient(Generic[T]):
         self.partition_key, self.key, *_ = schema.names
         self.identity = identity(spec.model, spec.weights)
         self.ledger = Ledger(spec.ledger, schema, key=self.key, partition_key=self.partition_key)
-        self.isolator = CrashIsolator(spec.markers, hang_seconds=spec.pool.hang_seconds, at_once=spec.pool.max_num_seqs)
+        # Each request to a server has a deadline of its own; a batch of many may well take longer than one that hangs.
+        hang_seconds = None if spec.model.type == "endpoint" else spec.pool.hang_seconds
+        self.isolator = CrashIsolator(spec.markers, hang_seconds=hang_seconds, at_once=spec.pool.max_num_seqs)
         self.budget = TokenBudget(spec.budget, spec.cap)
         self.engine: Engine | None = None
         self.lender: ModelClient[Any] | None = None

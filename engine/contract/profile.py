@@ -187,7 +187,8 @@ class Profile(Section):
     """Exporter -> folder of packages of its own, made by `uv pip install --target`; on a cluster all nodes must see it. Default:
     the folder of that name in `exporters` beside the folder of unpacked models."""
     teachers: dict[str, Pool] = Field(default={})
-    """Name of a teacher -> its pool in place of `teacher`, such as whole nodes for a large one."""
+    """Name of a teacher -> its pool in place of `teacher`, such as whole nodes for a large one; also where it scores for `capture`
+    and `on_policy`."""
     trainers: dict[str, Pool] = Field(default={})
     """Name of a student -> the pool of its training workers in place of `trainer`."""
     evaluators: dict[str, Pool] = Field(default={})

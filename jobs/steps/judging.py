@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Literal
 
-from engine.contract.consumers import EVIDENCE, SIGNALS
+from engine.contract.budget import EVIDENCE, SIGNALS
 from engine.contract.models import LlamaCppModel, Model, VllmModel
 from engine.contract.teachers import Teacher
 from engine.inference.client import ClientSpec
@@ -18,13 +18,16 @@ from jobs.steps.models import found, tokenizer
 
 
 def model_client(
-    context: JobContext, model: Model, name: str, *, payee: str, role: Literal["teacher", "judge"] = "teacher"
+    context: JobContext, model: Model, name: str, *, payee: str, role: Literal["teacher", "judge"] = "teacher", teacher: str = ""
 ) -> ClientSpec:
-    """Return a client on the pool and under the budget of `role` that keeps its paid work in the ledger's folder `name`."""
+    """Return a client on the pool and under the budget of `role` that keeps its paid work in the ledger's folder `name`.
+
+    The pool is that of the `teacher`, by default of the one that is called like the payee.
+    """
     is_teacher, profile, budget = role == "teacher", context.profile, context.contract.budget
     return ClientSpec(
         model=model,
-        pool=profile.teacher_of(payee) if is_teacher else profile.judge,
+        pool=profile.teacher_of(teacher or payee) if is_teacher else profile.judge,
         weights=weights(context, model),
         ledger=context.paid / name,
         markers=context.ledger / MARKERS / name,

@@ -1,16 +1,21 @@
 """Models and settings of a contract that the engine would refuse, or that nothing reads: `rayleigh check` says so."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from made_run import workspace
 from test_students_bad_input import check, write
 
+from engine.contract.capture import Capture
 from engine.contract.models import LlamaCppModel
+from engine.contract.on_policy import OnPolicy
+from engine.contract.profile import Profile
 from engine.inference.engine import build_model
 from engine.inference.llama_cpp_engine import LlamaCppEngine
 from jobs.pipeline import pipeline
+from jobs.steps import capture, on_policy
 from jobs.steps.judging import model_client
 
 PACKAGES = Path(__file__).parent / "fake_packages"
@@ -94,3 +99,19 @@ def test_teacher_that_is_called_like_the_student_itself_is_refused(root: Path) -
 def test_setting_that_nothing_reads_is_named(root: Path, changes: tuple[str, ...], said: str) -> None:
     assert said in check(root, changes, 0)
     assert "no effect" not in check(root, (), 0)
+
+
+def test_teachers_that_score_run_on_their_own_pools_and_are_counted_apart(tmp_path: Path) -> None:
+    work = workspace(str(tmp_path / "run"), tmp_path)
+    student = work.contract.students[0].model_copy(update={"on_policy": OnPolicy(objective="on_policy_kl", teacher="t")})
+    contract = work.contract.model_copy(update={"capture": Capture(), "students": (student,)})
+    profile = Profile.model_validate({"name": "p", "teachers": {"t": {"gpus": 8}, "capture": {"gpus": 3}}})
+    work = replace(work, contract=contract, profile=profile)
+    jobs = {job.name: job for job in pipeline(contract)}
+    context = work.context(jobs["capture"], log=lambda text: None, progress=lambda text: None)
+    [scores] = capture._specs(context, Capture())
+    rounds = on_policy.RayStages(context, student, tmp_path).teacher
+    assert rounds and [(each.client.pool.gpus, each.client.payee) for each in (scores, rounds)] == [
+        (8, "capture"),
+        (8, "on_policy"),
+    ]

@@ -14,7 +14,7 @@ from engine.judges.grader_spec import EvidenceSpec, GraderSpec, ReaderSpec
 from engine.runs.job import JobContext
 from engine.scoring.scorer import ScorerSpec
 from jobs.steps import trained
-from jobs.steps.models import found, tokenizer
+from jobs.steps.models import found, placed, tokenizer
 
 
 def model_client(
@@ -26,7 +26,7 @@ def model_client(
     """
     is_teacher, profile, budget = role == "teacher", context.profile, context.contract.budget
     return ClientSpec(
-        model=model,
+        model=placed(model, context.root),
         pool=profile.teacher_of(teacher or payee) if is_teacher else profile.judge,
         weights=weights(context, model),
         ledger=context.paid / name,

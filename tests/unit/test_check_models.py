@@ -14,8 +14,9 @@ from engine.contract.on_policy import OnPolicy
 from engine.contract.profile import Profile
 from engine.inference.engine import build_model
 from engine.inference.llama_cpp_engine import LlamaCppEngine
+from engine.teachers.teacher import TeacherSpec
 from jobs.pipeline import pipeline
-from jobs.steps import capture, on_policy
+from jobs.steps import candidates, capture, on_policy, reports
 from jobs.steps.judging import model_client
 
 PACKAGES = Path(__file__).parent / "fake_packages"
@@ -57,6 +58,24 @@ def test_teacher_of_llama_cpp_gets_its_files(tmp_path: Path) -> None:
     engine = build_model(client.model, client.pool, folder=folder)
     assert isinstance(engine, LlamaCppEngine) and engine.folder == folder
     engine.child.close()
+
+
+def test_packages_of_llama_cpp_lie_below_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = workspace(str(tmp_path / "run"), tmp_path)
+    (write(tmp_path / "gguf") / "model.gguf").write_text(json.dumps({"vocabulary": 64}))
+    (tmp_path / "packages").symlink_to(PACKAGES)
+    assert "t: gguf, 1 answers a prompt" in check(tmp_path, (LLAMA.replace(str(PACKAGES), "packages"),), 0)
+    model = LlamaCppModel(type="llama_cpp", path="gguf", packages="packages", max_model_len=64)
+    teacher = work.contract.teachers.models[0].model_copy(update={"model": model})
+    teachers = work.contract.teachers.model_copy(update={"models": (teacher,)})
+    work = replace(work, contract=work.contract.model_copy(update={"teachers": teachers}))
+    job = next(job for job in pipeline(work.contract) if job.name == "candidates")
+    context = work.context(job, log=lambda text: None, progress=lambda text: None)
+    [spec] = candidates._teacher_specs(context)
+    [target] = reports.teachers(context)
+    assert isinstance(spec, TeacherSpec)
+    for asked in (spec.client.model, target.model):
+        assert isinstance(asked, LlamaCppModel) and asked.packages == str(tmp_path / "packages")
 
 
 def test_length_above_the_positions_of_the_model_is_refused(root: Path) -> None:

@@ -26,7 +26,8 @@ EVERY_REQUEST = {
 
 
 class Server(ThreadingHTTPServer):
-    """Answers with `status` and `body`, or the body of the prompt in `by_prompt`; with 400 if a key is one of `rejects`."""
+    """Answers with `status` and `body`, or the body of the prompt in `by_prompt`; with 400 if a key is one of `rejects`, with 422
+    if a prompt begins with "bad"."""
 
     daemon_threads = True
 
@@ -50,6 +51,8 @@ class Handler(BaseHTTPRequestHandler):
         request = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.server.bodies.append(request)
         status, body = self.server.status, self.server.by_prompt.get(request["messages"][-1]["content"], self.server.body)
+        if request["messages"][-1]["content"].startswith("bad"):
+            status, body = 422, {"error": {"message": "this text cannot be taken"}}
         if rejected := [key for key in self.server.rejects if key in request]:
             status, body = 400, {"error": {"message": f"Unrecognized request argument supplied: {rejected[0]}"}}
         content = body if isinstance(body, bytes) else json.dumps(body).encode()

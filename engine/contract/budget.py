@@ -1,11 +1,33 @@
 """The section `budget`: caps on tokens, and prices. Prices change no row; a cap decides how many prompts are answered."""
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from engine.contract.base import Name, Positive, Section, added
 
 MILLION = 1_000_000
 HOUR = 3600  # seconds
+SYNTHESIS, SIGNALS, REPAIR, CAPTURE = "synthesis", "signals", "rewrite", "capture"
+ON_POLICY, EVIDENCE = "on_policy", "evidence"
+"""Payees of the consumers that the contract does not name; teachers, readers and rubrics are payees under their own names."""
+
+
+def _apart(*payees: str) -> AfterValidator:
+    """Refuse a name under which other tokens are noted already: the plan, the prices and the report would mix them up."""
+
+    def check(name: str) -> str:
+        if name in payees:
+            raise ValueError(f"found {name!r}, under which other tokens of a run are counted; choose another name")
+        return name
+
+    return AfterValidator(check)
+
+
+TeacherName = Annotated[Name, _apart(SYNTHESIS, SIGNALS, REPAIR, CAPTURE, ON_POLICY, EVIDENCE)]
+"""The name of a teacher or reader; none of the payees that no contract names."""
+RubricName = Annotated[Name, _apart(SIGNALS, EVIDENCE)]
+"""The name of a rubric; none of the payees of the judges' tokens that no contract names."""
 
 
 class TokenPrice(Section):

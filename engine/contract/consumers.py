@@ -6,12 +6,9 @@
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
+from engine.contract.budget import CAPTURE, EVIDENCE, ON_POLICY, REPAIR, SIGNALS, SYNTHESIS
 from engine.contract.contract import Contract
 from engine.contract.models import Model, TeacherModel
-
-SYNTHESIS, SIGNALS, REPAIR, CAPTURE = "synthesis", "signals", "rewrite", "capture"
-ON_POLICY, EVIDENCE = "on_policy", "evidence"
-"""Payees of the consumers that the contract does not name; teachers and rubrics are payees under their own names."""
 
 
 class Consumer(NamedTuple):

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from engine.contract.base import Name, Section, Share, added, distinct
+from engine.contract.budget import RubricName
 from engine.contract.checks import Check, Code, Mathematics, Sql
 from engine.contract.evidence import Evidence
 from engine.contract.models import Model
@@ -40,7 +41,7 @@ class Rubric(Section):
     """A model that reads prompt and answer and rates the answer. The score is the expected value over the scale's token
     probabilities."""
 
-    name: Name
+    name: RubricName
     model: Model
     system: str
     """System prompt of the judge."""

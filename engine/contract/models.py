@@ -30,7 +30,8 @@ class LlamaCppModel(Section):
     max_model_len: Positive = 2048
     """Tokens of prompt and answer together; a longer prompt ends as `too_long`."""
     packages: str | None = None
-    """Folder of packages with `llama-cpp-python`, made by `uv pip install --target`; null: it is in this environment."""
+    """Folder of packages with `llama-cpp-python`, made by `uv pip install --target`; relative to the contract's folder or absolute;
+    null: it is in this environment."""
 
 
 class EndpointModel(Section):

@@ -39,7 +39,8 @@ class Pool(Section):
     max_num_seqs: Positive = 32
     """Most sequences that vLLM decodes at the same time."""
     hang_seconds: float = Field(default=1800, gt=0)
-    """Longest time for a batch, or for loading. After that the process is killed, and another repeats the batch."""
+    """Longest time for a batch, or for loading. After that the process is killed, and another repeats the batch. Without effect
+    for a server, whose requests have `deadline_seconds` each."""
     straggler_factor: float | None = Field(default=3, gt=1)
     """An actor whose calls take more than this many times as long as those of the others of its pool is replaced if another
     node has room: it finishes its batch, and another begins the next one there. null: never."""
@@ -189,7 +190,8 @@ class Profile(Section):
     """Exporter -> folder of packages of its own, made by `uv pip install --target`; on a cluster all nodes must see it. Default:
     the folder of that name in `exporters` beside the folder of unpacked models."""
     teachers: dict[str, Pool] = Field(default={})
-    """Name of a teacher -> its pool in place of `teacher`, such as whole nodes for a large one."""
+    """Name of a teacher -> its pool in place of `teacher`, such as whole nodes for a large one; also where it scores for `capture`
+    and `on_policy`."""
     trainers: dict[str, Pool] = Field(default={})
     """Name of a student -> the pool of its training workers in place of `trainer`."""
     evaluators: dict[str, Pool] = Field(default={})

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from engine.contract.base import Name, Positive, Section, distinct
+from engine.contract.base import Positive, Section, distinct
+from engine.contract.budget import TeacherName
 from engine.contract.models import LabelsModel, Sampling, TeacherModel, TrainedModel
 from engine.contract.routes import Route
 from engine.contract.tools import Tool
@@ -52,7 +53,7 @@ class Thinks(Section):
 class Teacher(Section):
     """One model with its instruction, worked examples and sampling."""
 
-    name: Name
+    name: TeacherName
     model: TeacherModel
     system: str = ""
     shots: Shots = Shots()

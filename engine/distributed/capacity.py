@@ -42,8 +42,8 @@ def wanted(contract: Contract, profile: Profile, jobs: Collection[str]) -> Itera
     answering = [teacher for teacher in contract.teachers.models if teacher.answers]
     if "candidates" in jobs:
         for teacher in answering:
-            section = f"teachers.{teacher.name}" if teacher.name in profile.teachers else "teacher"
-            yield of_pool("candidates", f"teacher {teacher.name}", profile.teacher_of(teacher.name), section)
+            own = profile.teacher_of(teacher.name)
+            yield of_pool("candidates", f"teacher {teacher.name}", own, _section(profile, teacher.name))
         judges = contract.judges
         if judges.evidence or judges.keeps_processes or (judges.rubrics and contract.teachers.mode != "direct"):
             yield of_pool("candidates", "judges and checks", profile.judge, "judge")
@@ -55,8 +55,7 @@ def wanted(contract: Contract, profile: Profile, jobs: Collection[str]) -> Itera
         yield of_pool("dataset", "embeddings", profile.embedder, "embedder")
         yield of_pool("dataset", "one task", task, "cpu")
     if "capture" in jobs:
-        yield of_pool("capture", "one teacher after the other", profile.teacher, "teacher")
-        yield of_pool("capture", "one task", task, "cpu")
+        yield from _scoring("capture", captured(contract), profile)
     for student in contract.students:
         pool, section = (
             profile.trainer_of(student.name),
@@ -64,6 +63,9 @@ def wanted(contract: Contract, profile: Profile, jobs: Collection[str]) -> Itera
         )
         if (job := f"students/{student.name}") in jobs:
             yield of_pool(job, f"student {student.name}", pool, section, workers=student.workers)
+            scoring = student.on_policy.teacher if student.on_policy else None
+            if scoring in profile.teachers:
+                yield from _scoring(job, [scoring], profile)
         for export in student.exports:
             if (job := f"exports/{student.name}/{export.name}") in jobs:
                 yield of_pool(job, f"export {student.name}.{export.name}", profile.trainer, "trainer", workers=1)
@@ -73,6 +75,24 @@ def wanted(contract: Contract, profile: Profile, jobs: Collection[str]) -> Itera
         largest = max(names, key=lambda name: _size(profile.evaluator_of(name)))
         section = f"evaluators.{largest}" if largest in profile.evaluators else "evaluator"
         yield of_pool("reports", "one engine", profile.evaluator_of(largest), section, workers=1)
+
+
+def captured(contract: Contract) -> list[str]:
+    """Return the names of the teachers that score examples, in the order of the contract."""
+    chosen = contract.capture.teachers if contract.capture else {}
+    return [each.name for each in contract.teachers.models if each.answers and (chosen is None or each.name in chosen)]
+
+
+def _scoring(job: str, teachers: Sequence[str], profile: Profile) -> Iterator[Wanted]:
+    """Yield what teachers hold that score one after the other: of each section of the profile once, and never together."""
+    for section, name in {_section(profile, name): name for name in teachers}.items():
+        part = job if section == "teacher" else f"{job} by {name}"
+        yield of_pool(part, "one teacher after the other", profile.teacher_of(name), section)
+        yield of_pool(part, "one task", Pool(cpus=profile.cpu.cpus), "cpu")
+
+
+def _section(profile: Profile, teacher: str) -> str:
+    return f"teachers.{teacher}" if teacher in profile.teachers else "teacher"
 
 
 def bundles(pool: Pool) -> list[dict[str, float]]:

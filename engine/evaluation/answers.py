@@ -13,6 +13,7 @@ import pyarrow as pa
 from engine.contract.models import Model, Sampling
 from engine.contract.profile import Pool
 from engine.errors import ModelError, RayleighError
+from engine.evaluation.machine import machine
 from engine.inference.client import CRASHED, Batch, ClientSpec, ModelClient, completed
 from engine.inference.crash_isolation import MARKERS
 from engine.inference.decodable import decoding_identity
@@ -33,8 +34,10 @@ PAID = pa.schema(
         ("error", pa.string()),
         ("trajectory", TRAJECTORY),
         ("reasoning", pa.string()),
+        ("machine", pa.string()),  # that took `seconds`; null in files of earlier versions
     ]
 )
+COMPLETION = PAID.names[2:-1]
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ class LedgerAnswers:
     def __init__(self, engine: Engine, model: Model, pool: Pool, weights: Path | None, ledger: EvalLedger) -> None:
         markers, usage = ledger.own / MARKERS / "evaluation", ledger.own / "evaluation_tokens"
         self.model = model
+        self.elsewhere: set[str] = set()
+        """Keys of the answers that another machine has timed; those of a server have no machine of ours."""
         self.client: ModelClient[Asked] = ModelClient(
             ClientSpec(model, pool, weights, ledger.rows, markers, usage),
             PAID,
@@ -116,13 +121,15 @@ class LedgerAnswers:
             return completed(completions, [_row(completion, seconds) for completion in completions])
 
         rows = self.client.answer(asked, complete, capped=False)
+        if self.model.type != "endpoint":
+            self.elsewhere.update(key for key, row in rows.items() if row["machine"] not in (None, machine()))
         return {key: _completion(rows[key]) for key in asked}
 
 
 def _row(completion: Completion, seconds: float) -> Row:
-    columns = {name: getattr(completion, name) for name in PAID.names[2:]}
-    return {**columns, "seconds": seconds, "trajectory": list(completion.trajectory)}
+    columns = {name: getattr(completion, name) for name in COMPLETION}
+    return {**columns, "seconds": seconds, "trajectory": list(completion.trajectory), "machine": machine()}
 
 
 def _completion(row: Row) -> Completion:
-    return Completion(**{name: row[name] for name in PAID.names[2:]})
+    return Completion(**{name: row[name] for name in COMPLETION})

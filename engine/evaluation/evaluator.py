@@ -138,7 +138,9 @@ class Evaluator:
         faster than it is. `evaluate` sends none of these prompts again.
         """
         self.plan = plan = self._plan(rows, timed)
-        self._send(plan, [*([index] for index in plan.alone), *plan.batches[:1]], warm_up=rows[:1])
+        sent = [*([index] for index in plan.alone), *plan.batches[:1]]
+        self._send(plan, sent, warm_up=rows[:1])
+        self._time_again(plan, sent, warm_up=rows[:1])
 
     def batches_left(self, rows: Sequence[Row], timed: int) -> int:
         """Return how many of the batches that `time` does not send the ledger lacks; 0 without a ledger."""
@@ -193,6 +195,19 @@ class Evaluator:
             for batch in batches:
                 answers = self._complete({keys[index]: asked[index] for index in batch})
                 self.completions.update({index: answers[keys[index]] for index in batch})
+
+    def _time_again(self, plan: Plan, batches: Sequence[Sequence[int]], warm_up: Sequence[Row]) -> None:
+        """Send those of `batches` again that another machine has timed: the answers stay, and the times are those of this one."""
+        elsewhere, keys = self.answers.elsewhere if self.answers else set[str](), self._keys(plan)
+        for batch in batches:
+            well = all(self.completions[index].finish_reason in ("stop", "length") for index in batch)  # others may kill the engine
+            if not well or elsewhere.isdisjoint(keys[index] for index in batch):
+                continue
+            self._warm_up(warm_up)
+            warm_up, started = (), time.perf_counter()
+            self.engine.complete([plan.asked[index].request for index in batch], self.sampling)
+            share = (time.perf_counter() - started) / len(batch)
+            self.completions.update({index: self.completions[index]._replace(seconds=share) for index in batch})
 
     def _keys(self, plan: Plan) -> list[str]:
         if self.answers is None:

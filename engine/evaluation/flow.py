@@ -32,7 +32,7 @@ PATIENCE = 60.0  # seconds without an engine, after which it is looked whether a
 Progress = Callable[[str], None]
 RESERVED_GIB = 1.0  # for what the engines that are loaded take while they answer
 RESTARTS = 2  # of a model whose actor died: with its node, as a rule, which says nothing of the model
-LOST = re.compile(r"^engine\.errors\.StoreUnreachable: (.+?)(?:\n\n|\Z)", re.MULTILINE | re.DOTALL)  # in a worker's traceback
+SAID = re.compile(r"^engine\.errors\.(\w+): (.+?)(?:\n\n|\Z)", re.MULTILINE | re.DOTALL)  # in a worker's traceback
 
 
 def evaluate(
@@ -54,7 +54,7 @@ def evaluate(
     each time, yields answers that end as `error`.
 
     Raises:
-        ModelError: Ray was stopped.
+        ModelError: Ray was stopped, or a server answers no request: what is wrong there says nothing of its model.
         StoreUnreachable: a model could not reach the store of its weights or answers: that says nothing of the model.
     """
     if not ray.is_initialized():  # a call would start a new cluster
@@ -113,11 +113,11 @@ class _Wave:
         for number in numbers:
             self.engines[number] = self._start(number)
         self.progress(f"loading {', '.join(self.targets[number].name for number in numbers)}")
-        errors = {number: _load(self.engines[number], self.progress) for number in numbers}
+        errors = {number: _load(self.engines[number], self.progress, self.targets[number]) for number in numbers}
         if helped and self.ledger:
             self._help([number for number in numbers if not errors[number]], patience=PATIENCE + time.monotonic() - began)
         for number in numbers:
-            errors[number] = errors[number] or _error_of(self.engines[number].actor.time.remote(rows, timed))
+            errors[number] = errors[number] or _error_of(self.engines[number].actor.time.remote(rows, timed), self.targets[number])
         well = [number for number in numbers if not errors[number]]
         parts = {number: self._start_parts(number) for number in well if number in self.helping}
         started = {number: self.engines[number].actor.evaluate.remote(rows, timed) for number in well if number not in parts}
@@ -125,7 +125,7 @@ class _Wave:
             if number in parts:
                 ray.wait(parts[number], num_returns=len(parts[number]))
                 started[number] = self.engines[number].actor.evaluate.remote(rows, timed)
-            yield failed(count, errors[number]) if errors[number] else _evaluated(started[number], count)
+            yield failed(count, errors[number]) if errors[number] else _evaluated(started[number], count, self.targets[number])
 
     def again(self, number: int) -> Evaluated:
         """Return what another engine answers in place of one that died, once all others have answered: these are ended, as one may
@@ -206,7 +206,7 @@ def evaluate_alike(
     A model that does not load, or dies each time, yields answers that end as `error`.
 
     Raises:
-        StoreUnreachable: as `evaluate`.
+        ModelError, StoreUnreachable: as `evaluate`.
     """
     found = _alike(targets, rows, profile, ledger)
     for _ in range(RESTARTS):
@@ -219,12 +219,12 @@ def evaluate_alike(
 def _alike(targets: Sequence[EvalTarget], rows: Sequence[Row], profile: Profile, ledger: EvalLedger | None) -> list[Evaluated]:
     engine = _start(targets[0], profile.evaluator_of(targets[0].name), ledger)
     try:
-        if error := _load(engine, log.info):
+        if error := _load(engine, log.info, targets[0]):
             return [failed(len(rows), error) for _ in targets]
         shared, found = ray.put(list(rows)), []
         for target in targets:
             engine.actor.become.remote(target)
-            found.append(_evaluated(engine.actor.evaluate.remote(shared, 0), len(rows)))
+            found.append(_evaluated(engine.actor.evaluate.remote(shared, 0), len(rows), target))
         return found
     finally:
         engine.stop()
@@ -255,7 +255,7 @@ def _start(target: EvalTarget, pool: Pool, ledger: EvalLedger | None) -> _Starte
     return _Started(ray.remote(Evaluator).options(**options).remote(target, pool, ledger), group, want)
 
 
-def _load(engine: _Started, progress: Progress) -> str:
+def _load(engine: _Started, progress: Progress, target: EvalTarget) -> str:
     """Wait until an engine is loaded; return why it failed, "" if it did not. It is told if no node that runs has room for it, as
     when the one that it needs was lost."""
     ready = engine.actor.ready.remote()
@@ -263,33 +263,37 @@ def _load(engine: _Started, progress: Progress) -> str:
         [placement] = place([engine.want], session.running_groups())
         if placement.state != "fits":
             progress(f"{placement.who} waits: {placement.note}")
-    return _error_of(ready)
+    return _error_of(ready, target)
 
 
-def _error_of(done: ObjectRef[Any]) -> str:
-    """Wait for `done`; return why it failed, "" if it did not."""
+def _error_of(done: ObjectRef[Any], target: EvalTarget) -> str:
+    """Wait for what is `done` with a model; return why it failed, "" if it did not."""
     try:
         ray.get(done)
     except RayError as error:
-        return _reason(error)
+        return _reason(error, target)
     return ""
 
 
-def _evaluated(answer: ObjectRef[Evaluated], rows: int) -> Evaluated:
+def _evaluated(answer: ObjectRef[Evaluated], rows: int, target: EvalTarget) -> Evaluated:
     try:
         return ray.get(answer)
     except RayError as error:
-        return failed(rows, _reason(error))
+        return failed(rows, _reason(error, target))
 
 
-def _reason(error: RayError) -> str:
+def _reason(error: RayError, target: EvalTarget) -> str:
     """Return the last line of the error: the message, without Ray's traceback and the name of our exception.
 
     Raises:
         StoreUnreachable: it says that a store cannot be reached. Ray keeps the text of an actor that fails to load, not the cause.
+        ModelError: it says what is wrong with a server. A report that counted its answers as wrong would be finished and kept.
     """
-    if lost := LOST.search(str(error)):
-        raise StoreUnreachable(lost[1].strip()) from None
+    said = dict(SAID.findall(str(error)))
+    if "StoreUnreachable" in said:
+        raise StoreUnreachable(said["StoreUnreachable"].strip()) from None
+    if target.model.type == "endpoint" and "ModelError" in said:
+        raise ModelError(said["ModelError"].strip()) from None
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = re.sub(r"^engine\.errors\.\w+: ", "", lines[-1])[:500] if lines else type(error).__name__
     return _Died(text) if isinstance(error, RayActorError) else text

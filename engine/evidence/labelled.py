@@ -7,7 +7,7 @@ import numpy as np
 
 from engine.calibration.judge_calibration import case_of
 from engine.checks import CheckInput, canonical, run_checks
-from engine.contract.consumers import EVIDENCE
+from engine.contract.budget import EVIDENCE
 from engine.contract.judges import GoldItem
 from engine.contract.specialist import Specialist, TaskUnit
 from engine.evidence import features

@@ -14,6 +14,7 @@ from engine.inference.few_shot import FewShotSelector
 from engine.inference.scoring import Distribution, Target
 from engine.inference.token_logprobs import of_distribution
 from engine.judges.grader_spec import ReaderSpec
+from engine.judges.judge_client import require_all
 from engine.rows import TOKEN_LOGPROBS, Row, content_id
 from engine.teachers.teacher import prompt_of
 
@@ -57,7 +58,8 @@ class Reader:
         What `known` holds under the same key is not asked again.
 
         Raises:
-            ModelError: the engine gives no log-probabilities of a text that it did not write.
+            ModelError: the engine gives no log-probabilities of a text that it did not write, or a text was lost
+                and `capped` is false, as it is for labelled items.
         """
         readings = [Reading(row["prompt_id"], self._target(row)) for row in rows]
         keys = self.keys(rows)
@@ -67,6 +69,8 @@ class Reader:
             paid = self.client.answer(
                 missing, measured(_read, "token_logprobs"), batch=self.client.spec.pool.batch, payee=payee, capped=capped
             )
+        if not capped:
+            require_all(self.client, {key: missing[key].target.text for key in self.client.lost}, payee)
         tokens = held | {key: row["token_logprobs"] for key, row in paid.items()}
         return [Read(key, tokens.get(key), key in missing) for key in keys]
 

@@ -82,7 +82,7 @@ class Grader:
         return [Answer(*each) for each in zip(rows, outcomes, agreements, others, strict=True)]
 
     def _judge_columns(self, answers: Sequence[Answer], is_scored: Sequence[bool]) -> list[Row]:
-        """Return the judge's columns of each row, and `budget_exhausted`."""
+        """Return the judge's columns of each row, `budget_exhausted` and `judge_lost`."""
         judge, judged, decides = self.judge, {}, False
         if judge and any(is_scored):
             decides = self.judge_decides  # calibrates first if need be
@@ -97,6 +97,7 @@ class Grader:
                 "rubric_spread": scored.rubric_spread,
                 "judge_decides": confidence is not None and decides,
                 "budget_exhausted": scored.budget_exhausted,
+                "judge_lost": scored.lost,
             }
             for index, (scored, confidence) in enumerate(judged.get(index, NOT_JUDGED) for index in range(len(answers)))
         ]
@@ -119,6 +120,7 @@ class Grader:
             row["confidence"],
             is_judged=self.judge is not None and decides,
             budget_exhausted=row["budget_exhausted"] and decides,
+            judge_lost=row["judge_lost"],
             judge_decides=decides,
             rubric_spread=row["rubric_spread"],
             difficulty=row["difficulty"] or "",

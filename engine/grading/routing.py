@@ -15,7 +15,8 @@ UNREADABLE = ("not_json", "off_schema")
 BUILT_IN = Pools()
 REASONS = (
     "accepted", "abstains", "samples_disagree", "low_confidence", "judge_unreadable", "judge_budget_exhausted",
-    "unroutable", "outranked", "merged", "completed", "conflict_facts", "conflict_conditions", "conflict_conclusion",
+    "judge_lost", "unroutable", "outranked", "merged", "completed",
+    "conflict_facts", "conflict_conditions", "conflict_conclusion",
     "person_right", "person_wrong", "person_corrected", "person_wrote",
     "finish_reason_length", "finish_reason_refused", "finish_reason_too_long", "finish_reason_error",
     "finish_reason_budget_exhausted",
@@ -33,6 +34,7 @@ class Evidence(NamedTuple):
     confidence: float | None
     is_judged: bool  # a judge was asked whose confidence decides
     budget_exhausted: bool = False  # the judge was not asked, as the budget was spent
+    judge_lost: bool = False  # the judge was asked without an answer
     judge_decides: bool = True  # the judge's confidence decides; else it is only recorded
     rubric_spread: float | None = None  # largest less smallest score of the rubrics, 0 to 1; None with fewer than two
     difficulty: str = ""
@@ -73,7 +75,7 @@ def _judged(evidence: Evidence, accept: Accept) -> Route:
     if evidence.budget_exhausted:
         return Route("review", ["judge_budget_exhausted"])
     if evidence.is_judged and evidence.confidence is None:
-        return Route("review", ["judge_unreadable"])
+        return Route("review", ["judge_lost" if evidence.judge_lost else "judge_unreadable"])
     if evidence.judge_decides and evidence.confidence is not None and evidence.confidence < accept.confidence:
         return Route("review", ["low_confidence"])
     if evidence.conflicts:

@@ -7,7 +7,7 @@
 3. The others go to the engine, batch by batch, under crash isolation. A request that crashes the engine alone gets the row
    `crashed` and is not asked again.
 4. The token usage is noted, then the rows are recorded, then they are returned. A process that dies in between pays again, and
-   what it paid counts twice. A row that may be retried is returned and not recorded.
+   what it paid counts twice. A row that may be retried is returned and not recorded; `lost` names it.
 
 The client does not know what is paid for: completions, probabilities of choices and losses are rows of a schema, made by a `Call`.
 
@@ -106,8 +106,12 @@ class ModelClient(Generic[T]):
         self.partition_key, self.key, *_ = schema.names
         self.identity = identity(spec.model, spec.weights)
         self.ledger = Ledger(spec.ledger, schema, key=self.key, partition_key=self.partition_key)
-        self.isolator = CrashIsolator(spec.markers, hang_seconds=spec.pool.hang_seconds, at_once=spec.pool.max_num_seqs)
+        # Each request to a server has a deadline of its own; a batch of many may well take longer than one that hangs.
+        hang_seconds = None if spec.model.type == "endpoint" else spec.pool.hang_seconds
+        self.isolator = CrashIsolator(spec.markers, hang_seconds=hang_seconds, at_once=spec.pool.max_num_seqs)
         self.budget = TokenBudget(spec.budget, spec.cap)
+        self.lost: set[str] = set()
+        """Of the last call of `answer`: keys of the rows that are no results, and are asked for again another time."""
         self.engine: Engine | None = None
         self.lender: ModelClient[Any] | None = None
         """Another client of this process with the same model: its engine is used, as a process has memory for one."""
@@ -131,7 +135,7 @@ class ModelClient(Generic[T]):
         Raises:
             ModelError: the model cannot be loaded.
         """
-        rows = self.find(requests)
+        rows, self.lost = self.find(requests), set()
         missing = [key for key in requests if key not in rows]
         for keys in even(missing, batch or max(1, len(missing))):
             if capped and self.budget.is_exhausted():
@@ -165,6 +169,7 @@ class ModelClient(Generic[T]):
         ids = [{self.partition_key: self.prompt_id(request), self.key: key} for key, request in requests.items()]
         table = pa.Table.from_pylist([row | row_ids for row, row_ids in zip(rows, ids, strict=True)], schema=self.schema)
         is_paid = [not may_retry for may_retry in retryable] or [True] * len(ids)
+        self.lost |= {key for key, paid in zip(requests, is_paid, strict=True) if not paid}
         self.ledger.record(table.filter(pa.array(is_paid, pa.bool_())))
         return self._by_key(table)
 

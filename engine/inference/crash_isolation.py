@@ -53,10 +53,11 @@ class CrashIsolator:
 
     `folder` holds the in-flight markers; empty it when a job begins, so that only the job's own deaths count. `at_once` is how many
     requests the engine computes at the same time: a batch of half the size, but more than that, would crash it all the same.
+    `hang_seconds`: the longest call; None = any, as the engine itself ends what takes too long.
     """
 
     def __init__(
-        self, folder: Folder, *, hang_seconds: float, at_once: int = sys.maxsize, die: Callable[[int], object] = os._exit
+        self, folder: Folder, *, hang_seconds: float | None, at_once: int = sys.maxsize, die: Callable[[int], object] = os._exit
     ) -> None:
         self.folder, self.hang_seconds, self.at_once, self.die = folder, hang_seconds, at_once, die
         self.model = ""
@@ -106,7 +107,8 @@ class CrashIsolator:
         name = f"{uuid.uuid4().hex}.json"
         marker = Marker(host=HOST, pid=os.getpid(), keys=list(keys), model=self.model)
         self._write(name, marker)
-        faulthandler.dump_traceback_later(self.hang_seconds, exit=True, file=STDERR)
+        if self.hang_seconds is not None:
+            faulthandler.dump_traceback_later(self.hang_seconds, exit=True, file=STDERR)
         try:
             ask()
         except RayleighError:

@@ -1,34 +1,32 @@
 """Any server that speaks OpenAI's chat completions: another vLLM, a gateway, a provider.
 
-A request that fails (5xx), is lost or gets an invalid reply is sent again, at most `retries` times. One that is turned away (429)
-costs nothing and is sent until its deadline, which begins when it first leaves. A refusal is a result only if the server says that
-the request's own text caused it (too long, filtered); any other refusal is recorded by nobody, and stops the run if every request
-gets it. The key comes from the environment and is written nowhere.
+`engine.inference.sending` sends a request again until it is answered or refused for good. A refusal is a result only if the server
+says that the request's own text caused it (too long, filtered); any other refusal is recorded by nobody, and stops the run if a
+short probe gets it, too. The key comes from the environment and is written nowhere.
 """
 
 import asyncio
 import logging
 import os
-import random
 from collections.abc import Sequence
 from functools import cache, partial
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx
 import openai
 
 from engine.contract.models import EndpointModel, Sampling
 from engine.contract.profile import Pool
 from engine.errors import ModelError
 from engine.inference.aimd import AimdLimiter
-from engine.inference.chat_reply import Answer, InvalidReply, choice_shares, completion, parse_reply
+from engine.inference.chat_reply import Answer, choice_shares, completion, parse_reply, token_logprobs
 from engine.inference.engine import Chat, Completion, Lost, Request
 from engine.inference.identity import identity
-from engine.inference.refusal import MAX_WORDS, Body, Refusal, advice, refusal_of, rejected_options
+from engine.inference.refusal import Body, Refusal, advice, rejected_options
 from engine.inference.reply_usage import billed
 from engine.inference.scoring import Distribution, Target, Unscored
+from engine.inference.sending import PREFLIGHT_SECONDS, PROBE, Kind, Sender
 from engine.inference.turn_marks import USUAL_MARKS
 
 if TYPE_CHECKING:
@@ -36,26 +34,23 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds before the first and at most before a later attempt
-PREFLIGHT_SECONDS = 40.0  # after which the first request is not sent again: nothing says yet that the server ever answers
 MAX_ALTERNATIVES = 20  # alternatives of a token that the interface gives at most
-PROBE: list[dict[str, str]] = [{"role": "user", "content": "Say OK."}]
-NOT_SENT = 400  # in place of a server's status, which would be this one
-MAX_LOST = 3  # unanswered requests in a row, each a batch of its own, after which the server counts as away
+MAX_LOST = 3  # unanswered requests in a row, each a batch of its own, after which it is asked whether the server is away
+CHAT = Kind("/chat/completions", parse_reply)
 
 
 class EndpointEngine:
     """Asks a server; `pool.max_num_seqs` bounds the requests in flight.
 
-    The first request with a new set of parameters is sent alone. If it is not answered, a short probe with the same parameters
-    tells whether its text or the server is the cause.
+    The first request with a new set of parameters is sent alone. If it is not answered, or later no request of a batch is, a short
+    probe with the same parameters tells whether the texts or the server are the cause.
     """
 
     def __init__(self, model: EndpointModel, pool: Pool, folder: Path | None) -> None:
         self.model = model
         self.identity = identity(model, folder)
         self.limiter = AimdLimiter(pool.max_num_seqs)
-        self.key = _key(model)
+        self.sender = Sender(model, _key(model), self.limiter)
         self.folder = folder  # of the tokenizer of the server's model, where texts are scored
         self.accepted: set[frozenset[str]] = set()  # sets of parameters with which the server has answered
         self.lost = 0  # requests without an answer since the last answer
@@ -76,12 +71,12 @@ class EndpointEngine:
         return [self._completion(outcome, request, sampling) for request, outcome in zip(requests, outcomes, strict=True)]
 
     def connect(self) -> openai.AsyncOpenAI:
-        """Return a client of the server, which the caller closes; attempts are counted here, so it makes none of its own."""
-        return openai.AsyncOpenAI(base_url=self.model.url, api_key=self.key, max_retries=0)
+        """Return a client of the server, which the caller closes."""
+        return self.sender.connect()
 
     async def ask(self, client: openai.AsyncOpenAI, request: Request, sampling: Sampling) -> Completion:
         """Answer one request in the caller's event loop, to which `limiter` is bound. Without an answer it ends as `error`."""
-        return self._completion(await self._send(client, self._body(request, sampling), inf), request, sampling)
+        return self._completion(await self._send(client, self._body(request, sampling)), request, sampling)
 
     def choice_probs(self, chats: Sequence[Chat], choices: Sequence[str]) -> list[list[float] | Lost | None]:
         """Return the probabilities of `choices` among the most likely first tokens; see `engine.inference.engine.Engine`.
@@ -92,7 +87,7 @@ class EndpointEngine:
         options: Body = {"max_tokens": 1, "temperature": 0.0, "logprobs": True, "top_logprobs": MAX_ALTERNATIVES}
         outcomes = self._send_all([self._wire(chat, options) for chat in chats])
         answers = {index: outcome for index, outcome in enumerate(outcomes) if isinstance(outcome, Answer)}
-        self.gives_logprobs |= any(answer.choice.logprobs is not None for answer in answers.values())
+        self.gives_logprobs |= any(token_logprobs(answer.choice) for answer in answers.values())
         if answers and not self.gives_logprobs:
             raise ModelError(f"{self}: it answers without log probabilities, which a judge needs. Use another model or server.")
         usages = [billed(answer.usage, prompt=_text(chats[index]), answer="") for index, answer in answers.items()]
@@ -122,7 +117,7 @@ class EndpointEngine:
                     f"{self}: texts are scored with the tokenizer of its model; name its folder in capture.tokenizers."
                 )
             tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False)
-            self.scoring = ScoringEndpoint(self.model, self.key, self.limiter, tokenizer)
+            self.scoring = ScoringEndpoint(self.sender, tokenizer)
         found = asyncio.run(self.scoring.distributions(targets, k))
         self.tokens_read += sum(each.tokens_in for each in found if isinstance(each, Distribution))
         return found
@@ -159,29 +154,16 @@ class EndpointEngine:
         return {"model": self.model.path, "messages": chat, **taken}
 
     def _send_all(self, bodies: Sequence[Body]) -> list[Answer | Refusal]:
-        outcomes = asyncio.run(self._gather(bodies))
-        unanswered = [outcome for outcome in outcomes if isinstance(outcome, Refusal) and outcome.retryable]
-        if len(unanswered) < len(outcomes):
-            self.lost = 0
-            return outcomes
-        self.lost += len(unanswered)
-        if len(unanswered) > 1 or self.lost >= MAX_LOST:  # one row alone has bad luck
-            raise self._error(f"the server answered none of {len(unanswered)} requests", unanswered[-1], [])
-        return outcomes
-
-    def _error(self, what: str, refusal: Refusal, rejected: list[str]) -> ModelError:
-        return ModelError(
-            f"{self}: {what}. It says: {refusal}\n{advice(self.model, refusal, rejected)}. "
-            "Nothing of this was recorded, and what was answered before is kept: fix it and run again."
-        )
+        return asyncio.run(self._gather(bodies))
 
     async def _gather(self, bodies: Sequence[Body]) -> list[Answer | Refusal]:
         self.limiter.bind()
         async with self.connect() as client:
             first = await self._preflight(client, bodies)
             rest = [index for index in range(len(bodies)) if index not in first]
-            outcomes = await asyncio.gather(*(self._send(client, bodies[index], inf) for index in rest))
-        by_index = {**first, **dict(zip(rest, outcomes, strict=True))}
+            outcomes = await asyncio.gather(*(self._send(client, bodies[index]) for index in rest))
+            by_index = {**first, **dict(zip(rest, outcomes, strict=True))}
+            await self._stop_if_away(client, [(body, by_index[index]) for index, body in enumerate(bodies)], probed=bool(first))
         return [by_index[index] for index in range(len(bodies))]
 
     async def _preflight(self, client: openai.AsyncOpenAI, bodies: Sequence[Body]) -> dict[int, Answer | Refusal]:
@@ -197,56 +179,43 @@ class EndpointEngine:
                 continue
             outcomes[index] = outcome = await self._send(client, body, PREFLIGHT_SECONDS)
             if isinstance(outcome, Refusal):
-                await self._probe(client, body, 0.0 if outcome.may_pass else PREFLIGHT_SECONDS)
+                await self._probe(client, body, outcome, "the server refuses every request")
             self.accepted.add(parameters)
         return outcomes
 
-    async def _probe(self, client: openai.AsyncOpenAI, body: Body, patience: float) -> None:
+    async def _stop_if_away(
+        self, client: openai.AsyncOpenAI, sent: Sequence[tuple[Body, Answer | Refusal]], *, probed: bool
+    ) -> None:
+        """Ask whether the server is away if it answered none of a batch, or none of MAX_LOST single requests in a row.
+
+        `probed`: the server has just answered a first request, or the probe in its place.
+
+        Raises:
+            ModelError: a short probe with the parameters of the last request is not answered either.
+        """
+        lost = [(body, outcome) for body, outcome in sent if isinstance(outcome, Refusal) and outcome.retryable]
+        if probed or len(lost) < len(sent):
+            self.lost = 0
+            return
+        self.lost += len(lost)
+        if len(lost) > 1 or self.lost >= MAX_LOST:  # one row alone has bad luck
+            await self._probe(client, *lost[-1], f"the server answered none of {len(lost)} requests")
+            self.lost = 0
+
+    async def _probe(self, client: openai.AsyncOpenAI, body: Body, outcome: Refusal, what: str) -> None:
+        """Raise ModelError unless the server answers a short request with the parameters of `body`, whose `outcome` this was."""
+        patience = 0.0 if outcome.may_pass else PREFLIGHT_SECONDS  # what may pass was waited for
         send, probe = partial(self._send, client, patience=patience), {**body, "messages": PROBE}
         refusal = await send(probe)
         if isinstance(refusal, Refusal):
             rejected = await rejected_options(probe, refusal, send) if refusal.status in (400, 415, 422, 501) else []
-            raise self._error("the server refuses every request", refusal, rejected)
-
-    async def _send(self, client: openai.AsyncOpenAI, body: Body, patience: float) -> Answer | Refusal:
-        """Send a request until it is answered or refused for good, at most `patience` seconds after it first left."""
-        clock = asyncio.get_running_loop().time
-        deadline, last_start, failures, turned_away = inf, inf, 0, 0
-        while True:
-            async with self.limiter.slot() as epoch:
-                deadline = min(deadline, clock() + self.model.deadline_seconds)
-                last_start = min(last_start, clock() + patience)
-                try:
-                    async with asyncio.timeout_at(deadline):
-                        outcome = await self._attempt(client, body, epoch)
-                except TimeoutError:
-                    return Refusal(0, f"no answer within {self.model.deadline_seconds:g} s", timed_out=True)
-            if isinstance(outcome, Answer) or not outcome.may_pass:
-                return outcome
-            turned_away += outcome.status == 429
-            failures += outcome.status != 429
-            wait = _wait(outcome, failures + turned_away - 1)
-            if failures > self.model.retries or clock() + wait > min(deadline, last_start):
-                return outcome._replace(words=f"{outcome.words} (asked {failures + turned_away} times)")
-            await asyncio.sleep(wait)
-
-    async def _attempt(self, client: openai.AsyncOpenAI, body: Body, epoch: int) -> Answer | Refusal:
-        clock = asyncio.get_running_loop().time
-        started = clock()
-        try:
-            reply = await client.post(
-                "/chat/completions", cast_to=httpx.Response, body=body, options={"timeout": self.model.deadline_seconds}
+            raise ModelError(
+                f"{self}: {what}. It says: {refusal}\n{advice(self.model, refusal, rejected)}. "
+                "Nothing of this was recorded, and what was answered before is kept: fix it and run again."
             )
-            answer = parse_reply(reply.content, clock() - started)
-        except (openai.APIError, InvalidReply) as error:
-            refusal = refusal_of(error, self.key if self.model.key_env else "")
-            if refusal.status == 429 or refusal.status >= 500:
-                self.limiter.on_overload(epoch)
-            return refusal
-        except (ValueError, TypeError) as error:  # the body cannot be written, such as half a surrogate pair: a fault of this row
-            return Refusal(NOT_SENT, f"not sent: {type(error).__name__}: {error}"[:MAX_WORDS])
-        self.limiter.on_success()
-        return answer
+
+    async def _send(self, client: openai.AsyncOpenAI, body: Body, patience: float = inf) -> Answer | Refusal:
+        return await self.sender(client, CHAT, body, patience)
 
 
 @cache
@@ -265,10 +234,3 @@ def _key(model: EndpointModel) -> str:
     if not key:
         raise ModelError(f"{model.url}: the environment variable {model.key_env} holds no key. Set it where the actors run.")
     return key
-
-
-def _wait(refusal: Refusal, attempt: int) -> float:
-    """Return seconds before the next attempt: what the server asks for, else twice as long each time, with jitter."""
-    if refusal.retry_after is not None:
-        return min(refusal.retry_after, LONGEST_WAIT)
-    return min(LONGEST_WAIT, FIRST_WAIT * 2**attempt) * random.uniform(0.5, 1.0)

@@ -1,30 +1,33 @@
 """Scores given texts by a server that returns `prompt_logprobs` of completions, as vLLM's does: token ids in, the k best out.
 
 The prompt and the target are tokenized here, with the tokenizer in the folder that the contract names, so that the positions of the
-target are known. A server that leaves `prompt_logprobs` out, or refuses it, cannot be captured from.
+target are known. A server that leaves `prompt_logprobs` out, or refuses it, cannot be captured from. Its requests are sent as chats
+are (`engine.inference.sending`).
 """
 
+import asyncio
 import math
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
-import httpx
 import numpy as np
 import openai
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from engine.errors import ModelError
-from engine.inference.aimd import AimdLimiter
+from engine.inference.chat_reply import InvalidReply
 from engine.inference.chat_template import Unanswered, tokenize_chats
 from engine.inference.engine import Lost
-from engine.inference.refusal import Body, Refusal, refusal_of
+from engine.inference.refusal import Body, Refusal, advice
 from engine.inference.scoring import Distribution, Target, Unscored
+from engine.inference.sending import PREFLIGHT_SECONDS, PROBE, Kind, Sender
 from engine.inference.token_logprobs import with_ends
 from engine.inference.turn_end import target_tokens
 from engine.inference.turn_marks import encode_text
 
-RETRIES = 4
 NONE_GIVEN = "its completions have no `prompt_logprobs`, which a capture reads; use a vLLM server, or a teacher of type vllm"
+NOT_TAKEN = (400, 404, 405, 422, 501)  # what a server says that cannot score texts
 
 
 class Entry(BaseModel):
@@ -49,11 +52,31 @@ class Reply(BaseModel):
     choices: list[Choice]
 
 
-class ScoringEndpoint:
-    """Asks the completions of one server; the limits, the key and the retries are those of its chat completions."""
+def parse_scores(content: bytes, _: float) -> Reply:
+    """Return the reply in a body.
 
-    def __init__(self, model: Any, key: str, limiter: AimdLimiter, tokenizer: Any) -> None:
-        self.model, self.key, self.limiter, self.tokenizer = model, key, limiter, tokenizer
+    Raises:
+        InvalidReply: it is no reply of completions.
+    """
+    try:
+        return Reply.model_validate_json(content)
+    except ValidationError as error:
+        raise InvalidReply(f"no reply of completions: {error.error_count()} invalid fields: {content[:80]!r}") from None
+
+
+SCORES = Kind("/completions", parse_scores)
+
+
+class ScoringEndpoint:
+    """Asks the completions of one server.
+
+    Requests are sent alone until one is answered. If one is not, or later none of a batch is, a short text tells whether the texts
+    or the server are the cause.
+    """
+
+    def __init__(self, sender: Sender, tokenizer: Any) -> None:
+        self.sender, self.tokenizer, self.model = sender, tokenizer, sender.model
+        self.has_scored = False
 
     async def distributions(self, targets: Sequence[Target], k: int) -> list[Distribution | Unscored | Lost]:
         """Return the distribution of each target, `Lost` for one that may be asked again.
@@ -61,20 +84,43 @@ class ScoringEndpoint:
         Raises:
             ModelError: the server gives no log-probabilities of prompts, or answers no request at all.
         """
-        import asyncio
-
-        self.limiter.bind()
+        self.sender.limiter.bind()
         heads = tokenize_chats(self.tokenizer, [target.chat for target in targets])
-        async with openai.AsyncOpenAI(base_url=self.model.url, api_key=self.key, max_retries=0) as client:
-            work = [self._one(client, head, target, k) for head, target in zip(heads, targets, strict=True)]
-            outcomes = [*(await asyncio.gather(*work[:1])), *(await asyncio.gather(*work[1:]))]  # one alone tells if any can
-        refusals = [outcome for outcome in outcomes if isinstance(outcome, Refusal)]
-        if refusals and len(refusals) == len(outcomes):
-            raise ModelError(f"{self.model.url}, model {self.model.path!r}: scored none of {len(targets)} texts: {refusals[0]}")
+        outcomes: list[Distribution | Unscored | Refusal] = []
+        probed = False
+        async with self.sender.connect() as client:
+            while not self.has_scored and len(outcomes) < len(targets):
+                at = len(outcomes)
+                outcomes.append(outcome := await self._one(client, heads[at], targets[at], k, PREFLIGHT_SECONDS))
+                if isinstance(outcome, Refusal):
+                    await self._probe(client, targets[at], k, outcome)
+                    probed = self.has_scored = True
+            rest = range(len(outcomes), len(targets))
+            outcomes += await asyncio.gather(*(self._one(client, heads[at], targets[at], k) for at in rest))
+            refusals = [outcome for outcome in outcomes if isinstance(outcome, Refusal)]
+            if refusals and len(refusals) == len(outcomes) and not probed:
+                await self._probe(client, targets[-1], k, refusals[-1])
         return [Lost() if isinstance(outcome, Refusal) else outcome for outcome in outcomes]
 
+    async def _probe(self, client: openai.AsyncOpenAI, target: Target, k: int, refused: Refusal) -> None:
+        """Raise ModelError unless the server scores a short text in place of `target`, which it has `refused`."""
+        short = Target(PROBE, "OK", ending=target.ending)
+        [head] = tokenize_chats(self.tokenizer, [PROBE])
+        outcome = await self._one(client, head, short, k, 0.0 if refused.may_pass else PREFLIGHT_SECONDS)
+        if isinstance(outcome, Distribution):
+            return
+        refusal = outcome if isinstance(outcome, Refusal) else refused
+        if refusal.words == NONE_GIVEN:
+            raise ModelError(f"{self.model.url}: a teacher without log-probabilities of given texts: {NONE_GIVEN}")
+        if refusal.status in NOT_TAKEN and not self.has_scored:
+            raise ModelError(f"{self.model.url}: a teacher without log-probabilities of given texts: {refusal}; {NONE_GIVEN}")
+        raise ModelError(
+            f"{self.model.url}, model {self.model.path!r}: the server scores no text. It says: {refusal}\n"
+            f"{advice(self.model, refusal, [])}. What was scored before is kept: fix it and run again."
+        )
+
     async def _one(
-        self, client: openai.AsyncOpenAI, head: list[int] | Unanswered, target: Target, k: int
+        self, client: openai.AsyncOpenAI, head: list[int] | Unanswered, target: Target, k: int, patience: float = inf
     ) -> Distribution | Unscored | Refusal:
         if isinstance(head, Unanswered):
             return Unscored("error", head.error)
@@ -82,39 +128,14 @@ class ScoringEndpoint:
         tokens = target_tokens(self.tokenizer, target)
         prompt = [*head, *before, *tokens.tolist()]
         body: Body = {"model": self.model.path, "prompt": prompt, "max_tokens": 1, "temperature": 0, "prompt_logprobs": k}
-        reply = await self._send(client, body)
+        reply = await self.sender(client, SCORES, body, patience)
         if isinstance(reply, Refusal):
-            if reply.finish_reason != "error":
-                return Unscored(reply.finish_reason, str(reply))
-            if reply.status in (400, 404, 405, 422, 501):
-                raise ModelError(f"{self.model.url}: a teacher without log-probabilities of given texts: {reply}; {NONE_GIVEN}")
-            return reply
+            return reply if reply.retryable else Unscored(reply.finish_reason, str(reply))
         rows = reply.choices[0].prompt_logprobs if reply.choices else None
         if rows is None or len(rows) != len(prompt):
-            raise ModelError(f"{self.model.url}: a teacher without log-probabilities of given texts: {NONE_GIVEN}")
+            return Refusal(501, NONE_GIVEN)
+        self.has_scored = True
         return with_ends(distribution(rows[-len(tokens) :], tokens, k, len(prompt)), self.tokenizer, target.text)
-
-    async def _send(self, client: openai.AsyncOpenAI, body: Body) -> Reply | Refusal:
-        """Send a request until it is answered or refused for good, at most `retries` times more."""
-        import asyncio
-
-        refusal = Refusal(0, "not sent")
-        for attempt in range(1 + (RETRIES if self.model.retries is None else self.model.retries)):
-            async with self.limiter.slot() as epoch:
-                try:
-                    options: Any = {"timeout": self.model.deadline_seconds}
-                    reply = await client.post("/completions", cast_to=httpx.Response, body=body, options=options)
-                    self.limiter.on_success()
-                    return Reply.model_validate_json(reply.content)
-                except openai.APIError as error:
-                    refusal = refusal_of(error, self.key if self.model.key_env else "")
-                except ValidationError as error:
-                    return Refusal(501, f"no reply of completions: {error.error_count()} invalid fields")
-            if not refusal.may_pass:
-                return refusal
-            self.limiter.on_overload(epoch)
-            await asyncio.sleep(min(30.0, refusal.retry_after or 0.5 * 2**attempt))
-        return refusal
 
 
 def distribution(rows: Sequence[dict[int, Entry] | None], tokens: np.ndarray, k: int, tokens_in: int) -> Distribution:

@@ -24,14 +24,16 @@ def identity(model: Model, place: Weights | None) -> str:
     """Return the hash of `model`: weights, tokenizer, chat template, dtype, context length and engine version.
 
     The hash of a model behind a URL is that of the same model in a local folder. Its samples are read from there, unless this node
-    has fetched it.
+    has fetched it. A server's model with a folder, that of its tokenizer, is known by its name, too: two may share one.
 
     Raises:
         StorageError: they cannot be read.
     """
     weights = model.path if place is None else fingerprint_at(place)
+    served = [model.path] if model.type == "endpoint" and place is not None else []
     unset = {name for name in ADDED if getattr(model, name, None) in (None, False)}
-    return content_id(model.type, model.model_dump_json(exclude={"path", *CONNECTION, *unset}), weights, _engine_version(model))
+    settings = model.model_dump_json(exclude={"path", *CONNECTION, *unset})
+    return content_id(model.type, settings, weights, _engine_version(model), *served)
 
 
 @cache

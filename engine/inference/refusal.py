@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 import openai
@@ -85,8 +87,21 @@ def refusal_of(error: openai.APIError | InvalidReply, secret: str) -> Refusal:
 
 
 def _pause(error: openai.APIStatusError) -> float | None:
-    text = error.response.headers.get("retry-after", "")
-    return float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else None
+    """Return seconds of the header Retry-After, which holds a number or a date: one by the server's own clock, if it tells it."""
+    headers = error.response.headers
+    text = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return float(text)
+    until = _date(text)
+    return max(0.0, (until - (_date(headers.get("date", "")) or datetime.now(UTC))).total_seconds()) if until else None
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        found = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 async def rejected_options(body: Body, refusal: Refusal, send: Callable[[Body], Awaitable[Answer | Refusal]]) -> list[str]:

@@ -21,6 +21,7 @@ class RubricScore(NamedTuple):
     dimension_scores: Sequence[Row] = ()  # rows.DIMENSION_SCORES
     rubric_spread: float | None = None  # largest less smallest score of the rubrics; None with fewer than two
     budget_exhausted: bool = False
+    lost: bool = False  # a question was asked without an answer
 
 
 class Pair(NamedTuple):
@@ -88,7 +89,8 @@ class Judge:
         readable = [value for value in scores if value is not None]
         spread = max(readable) - min(readable) if len(readable) > 1 else None
         dimensions = [dimension for scored in by_rubric for dimension in scored.dimension_scores]
-        return RubricScore(score, dimensions, spread, any(scored.budget_exhausted for scored in by_rubric))
+        exhausted, lost = (any(each) for each in zip(*((one.budget_exhausted, one.lost) for one in by_rubric), strict=True))
+        return RubricScore(score, dimensions, spread, exhausted, lost)
 
     def compare(self, pairs: Sequence[Pair], *, capped: bool = True) -> list[ChoiceProbs]:
         """Return for each pair the probabilities that the first is better, that the second is, and that neither is."""
@@ -103,7 +105,8 @@ def _rubric_score(rubric: Rubric, replies: Sequence[ChoiceProbs]) -> RubricScore
     names = [dimension.name for dimension in rubric.dimensions] or [""]
     budget_exhausted = any(reply.budget_exhausted for reply in replies)
     rows = [{"rubric": rubric.name, "dimension": name, "score": score} for name, score in zip(names, scores, strict=True)]
-    return RubricScore(rubrics.score(rubric, scores), [] if budget_exhausted else rows, None, budget_exhausted)
+    lost = any(reply.lost for reply in replies)
+    return RubricScore(rubrics.score(rubric, scores), [] if budget_exhausted else rows, None, budget_exhausted, lost)
 
 
 def _comparison(ranking: Ranking, rubric: Rubric, pair: Pair) -> ChoiceRequest:

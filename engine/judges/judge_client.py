@@ -6,12 +6,13 @@ ledger.
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from engine.errors import ModelError
 from engine.inference.client import ClientSpec, ModelClient, measured
 from engine.inference.engine import Chat
 from engine.rows import Row, content_id
@@ -32,6 +33,7 @@ class ChoiceProbs(NamedTuple):
 
     probs: list[float] | None  # of each choice, summing to 1; None if unreadable, or not asked
     budget_exhausted: bool = False  # not asked, because the budget was spent
+    lost: bool = False  # asked without an answer, which another run may get
 
 
 class JudgeClient:
@@ -43,14 +45,41 @@ class JudgeClient:
         )
 
     def __call__(self, requests: Sequence[ChoiceRequest], *, payee: str, capped: bool = True) -> list[ChoiceProbs]:
-        """Return the probabilities for each request, in order. Token usage is noted for `payee`; `capped` obeys the budget."""
+        """Return the probabilities for each request, in order. Token usage is noted for `payee`; `capped` obeys the budget.
+
+        Raises:
+            ModelError: a question was not answered, and `capped` is false, as it is for labelled items; see `require_all`.
+        """
         keys = [content_id(self.client.identity, json.dumps(request.chat), *request.choices) for request in requests]
         groups: dict[tuple[str, ...], dict[str, ChoiceRequest]] = defaultdict(dict)
         for key, request in zip(keys, requests, strict=True):
             groups[request.choices][key] = request
-        rows: dict[str, Row] = {}
+        rows, lost = dict[str, Row](), set[str]()
         call = measured(lambda engine, group: engine.choice_probs([request.chat for request in group], group[0].choices), "shares")
         with self.client.block(request.prompt_id for request in requests):
             for group in groups.values():
                 rows |= self.client.answer(group, call, batch=self.client.spec.pool.batch, payee=payee, capped=capped)
-        return [ChoiceProbs(rows[key]["shares"]) if key in rows else ChoiceProbs(None, budget_exhausted=True) for key in keys]
+                lost |= self.client.lost
+        if not capped:
+            require_all(self.client, {key: requests[keys.index(key)].chat[-1]["content"] for key in lost}, payee)
+        return [
+            ChoiceProbs(rows[key]["shares"], lost=key in lost) if key in rows else ChoiceProbs(None, budget_exhausted=True)
+            for key in keys
+        ]
+
+
+def require_all(client: ModelClient[Any], lost: Mapping[str, str], who: str) -> None:
+    """Check that each question about labelled items was answered: a calibration without some of them would be kept for good.
+
+    `lost` holds the text of each that was not, by its key.
+
+    Raises:
+        ModelError: one was not.
+    """
+    if lost:
+        text = next(iter(lost.values()))
+        raise ModelError(
+            f"judges.calibrate.gold: {who} ({client.spec.model.path}) did not answer {len(lost)} questions about labelled items. "
+            f"One ends with {text[-80:]!r}. What it answered is kept: see that its server is up, and run again. If the same item "
+            "is refused each time, take it out."
+        )

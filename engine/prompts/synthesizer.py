@@ -126,8 +126,12 @@ class Synthesizer:
         if self.client is None or not asks:
             return [None] * len(asks)
         keys = [self._key(self.client.identity, ask) for ask in asks]
+        may_pay, replies = not self.client.budget.is_exhausted(), dict[str, Row]()
         with self.client.block(ask.parent["prompt_id"] for ask in asks):
-            replies = self.client.answer(dict(zip(keys, asks, strict=True)), self._complete)
+            # What one synthesis has paid is recorded before the next one is asked, and may fail.
+            for _, group in groupby(zip(keys, asks, strict=True), key=lambda pair: pair[1].synthesis.title):
+                mine = dict(group)
+                replies |= self.client.answer(mine, self._complete, capped=False) if may_pay else self.client.find(mine)
         return [replies.get(key) for key in keys]
 
     def _key(self, identity: str, ask: Ask) -> str:
@@ -135,13 +139,10 @@ class Synthesizer:
         return content_id(identity, str(chat(ask, self.spec.specialist.goal)), sampling, ask.seed)
 
     def _complete(self, engine: Engine, asks: Sequence[Ask]) -> Batch:
-        """Each synthesis has its own sampling, so each is a call of its own."""
-        completions: list[Completion] = []
-        for _, group in groupby(asks, key=lambda ask: ask.synthesis.title):
-            mine = list(group)
-            sampling = mine[0].synthesis.sampling
-            requests = [Request(chat(ask, self.spec.specialist.goal), ask.seed, sampling.temperature) for ask in mine]
-            completions += engine.complete(requests, sampling)
+        """Answer the asks of one synthesis, which have its sampling."""
+        sampling = asks[0].synthesis.sampling
+        requests = [Request(chat(ask, self.spec.specialist.goal), ask.seed, sampling.temperature) for ask in asks]
+        completions = engine.complete(requests, sampling)
         return completed(completions, [_paid(completion) for completion in completions])
 
     def _row(self, ask: Ask, text: str = "", *, reject: RowReject | None = None, reply: Row | None = None) -> Row:

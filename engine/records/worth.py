@@ -87,7 +87,7 @@ class RunCost(Record):
     judges: float = 0.0
     """Tokens of rubrics and signals that this run folder paid."""
     derived: float = 0.0
-    """Tokens of repaired answers and of the capture that this run folder paid."""
+    """Tokens of repaired answers, and those of the capture at the price of its teachers, that this run folder paid."""
     training: float = 0.0
     """Machine time of the trainings of the students: seconds times workers."""
     labels: float = 0.0

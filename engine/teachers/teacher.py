@@ -112,7 +112,8 @@ class Teacher:
     def _is_done(self, row: Row, answers: Sequence[Row]) -> bool:
         enough, first = self.spec.section.sampling.stop_after_verified, self.spec.section.sampling.stop_when_agreed
         if first is not None and len(answers) >= first:
-            return len({canonical(answer["answer"]) if answer["finish_reason"] == "stop" else "" for answer in answers}) == 1
+            texts = {canonical(answer["answer"]) for answer in answers}
+            return len(texts) == 1 and all(answer["finish_reason"] == "stop" for answer in answers)  # failures agree on nothing
         return enough is not None and sum(self._is_verified(row, answer) for answer in answers) >= enough
 
     def _is_verified(self, row: Row, answer: Row) -> bool:

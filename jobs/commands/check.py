@@ -34,6 +34,7 @@ from jobs.commands.check_schemas import schema_notes, verify_schemas
 from jobs.commands.check_students import student_line, student_notes, twin_notes, verify_students
 from jobs.steps import trained
 from jobs.steps.initial_source import release
+from jobs.steps.models import placed
 from jobs.terminal.console import columns
 
 FOLDERS = VllmModel | LlamaCppModel
@@ -181,7 +182,7 @@ def _check_model(chat_model: ChatModel, folders: Folders, root: str) -> None:
         return
     path = chat_model.model.path
     folder = folders[path]
-    check_engine(chat_model.key, chat_model.model, folder, has_weights="://" not in below(root, path))
+    check_engine(chat_model.key, placed(chat_model.model, root), folder, has_weights="://" not in below(root, path))
     if path not in BUNDLED and folder:
         try:
             check_template(folder, chat_model.system)

@@ -9,9 +9,11 @@ which GPU it ran. Every number names its basis; what is not known is null, and i
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from engine.contract.consumers import CAPTURE, Consumer, consumers
+from engine.contract.budget import CAPTURE
+from engine.contract.consumers import Consumer, consumers
 from engine.contract.contract import Contract
 from engine.contract.profile import Pool, Profile, load_profile
+from engine.distributed.capacity import captured
 from engine.errors import InputError
 from engine.readers.columns import did_you_mean
 from engine.records.scale import Figure, ScalePlan, StageCost
@@ -135,7 +137,9 @@ class Planner:
         if name == CAPTURE and self.contract.capture:
             read = estimate.capture(self.contract.capture, self.estimates)
             tokens = read.tokens_in.value if read.tokens_in else 0.0
-            return learnable, [Engine(CAPTURE, self.profile.teacher, tokens)], {}, read.basis
+            first, *others = captured(self.contract)
+            pool = self.profile.teacher if others else self.profile.teacher_of(first)
+            return learnable, [Engine(CAPTURE, pool, tokens)], {}, read.basis
         return learnable, [], {}, "no model is asked"
 
     def _asked(self) -> tuple[list[Engine], dict[str, float]]:

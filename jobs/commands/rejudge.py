@@ -43,9 +43,11 @@ JUDGING = ("judges", "budget.judge_tokens")
 """Paths of the contract that may differ."""
 PATHS = (
     ("vllm", "path"), ("llama_cpp", "path"), ("student", "run"), ("release", "registry"),
-    ("sql", "tables"), ("retrieval", "corpus"),
+    ("llama_cpp", "packages"), ("sql", "tables"), ("retrieval", "corpus"),
 )  # fmt: skip
 """`type` of a section of teachers or judges, and its key that holds paths: one, or a mapping from name to path."""
+TOKENIZERS = "tokenizers"
+"""The key of the section `judges.evidence`, which has no `type`, that holds paths."""
 EXAMPLES = 3  # answer ids of a move and reason
 MOVES = f"""
     select coalesce(b.pool, '') as before, coalesce(a.pool, '') as after, b.reasons as reasons_before, a.reasons as reasons_after,
@@ -189,8 +191,9 @@ def _rebased(value: Any, folder: str, root: str, *, is_path: bool = False) -> An
         return [_rebased(item, folder, root) for item in value]
     if isinstance(value, dict):
         paths = {key for kind, key in PATHS if value.get("type") == kind}
+        paths.add(TOKENIZERS)
         return {key: _rebased(inner, folder, root, is_path=is_path or key in paths) for key, inner in value.items()}
-    if not is_path or folder == root or value in BUNDLED or "://" in value or Path(value).is_absolute():
+    if not value or not is_path or folder == root or value in BUNDLED or "://" in value or Path(value).is_absolute():
         return value
     place = below(folder, value)
     return place if is_url(folder) or is_url(root) else os.path.relpath(place, root)

@@ -12,10 +12,11 @@ from engine.capture.capturer import CaptureSpec
 from engine.capture.schemas import CAPTURE, VOCABULARY
 from engine.capture.summary import metrics_of
 from engine.capture.vocabulary import ending, occurring, too_many, vocabulary
+from engine.contract.budget import CAPTURE as PAYEE
 from engine.contract.capture import Capture
-from engine.contract.consumers import CAPTURE as PAYEE
 from engine.contract.contract import Contract
 from engine.contract.teachers import Teacher
+from engine.distributed.capacity import captured
 from engine.distributed.stream import Written
 from engine.errors import ModelError
 from engine.inference.crash_isolation import MARKERS
@@ -80,19 +81,18 @@ def run(context: JobContext) -> RowCounts:
 
 def captured_teachers(contract: Contract) -> list[Teacher]:
     """Return the teachers that score examples, in the order of the contract."""
-    chosen = contract.capture.teachers if contract.capture else {}
-    return [teacher for teacher in contract.teachers.models if teacher.answers and (chosen is None or teacher.name in chosen)]
+    return [contract.teachers.named(name) for name in captured(contract)]
 
 
 def _specs(context: JobContext, section: Capture) -> list[CaptureSpec]:
-    captured = captured_teachers(context.contract)
-    names = tuple(teacher.name for teacher in captured)
-    return [_spec(context, section, teacher, names) for teacher in captured]
+    teachers = captured_teachers(context.contract)
+    names = tuple(teacher.name for teacher in teachers)
+    return [_spec(context, section, teacher, names) for teacher in teachers]
 
 
 def _spec(context: JobContext, section: Capture, teacher: Teacher, names: Sequence[str]) -> CaptureSpec:
     asked = trained.asked(teacher, context.contract.specialist, context.root, context.profile.weights_cache)
-    client = model_client(context, asked.model, LEDGER, payee=PAYEE)
+    client = model_client(context, asked.model, LEDGER, payee=PAYEE, teacher=teacher.name)
     if teacher.name in section.tokenizers:
         client = replace(client, weights=tokenizer(context, section.tokenizers[teacher.name]))
     return CaptureSpec(

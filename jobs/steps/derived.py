@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from engine.contract.consumers import REPAIR
+from engine.contract.budget import REPAIR
 from engine.curation import example_flow, pairs
 from engine.curation.example_flow import ExampleSpec, KeptRows, RepairStage
 from engine.curation.repair import RepairSpec

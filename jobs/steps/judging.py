@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Literal
 
-from engine.contract.consumers import EVIDENCE, SIGNALS
+from engine.contract.budget import EVIDENCE, SIGNALS
 from engine.contract.models import LlamaCppModel, Model, VllmModel
 from engine.contract.teachers import Teacher
 from engine.inference.client import ClientSpec
@@ -14,17 +14,20 @@ from engine.judges.grader_spec import EvidenceSpec, GraderSpec, ReaderSpec
 from engine.runs.job import JobContext
 from engine.scoring.scorer import ScorerSpec
 from jobs.steps import trained
-from jobs.steps.models import found, tokenizer
+from jobs.steps.models import found, placed, tokenizer
 
 
 def model_client(
-    context: JobContext, model: Model, name: str, *, payee: str, role: Literal["teacher", "judge"] = "teacher"
+    context: JobContext, model: Model, name: str, *, payee: str, role: Literal["teacher", "judge"] = "teacher", teacher: str = ""
 ) -> ClientSpec:
-    """Return a client on the pool and under the budget of `role` that keeps its paid work in the ledger's folder `name`."""
+    """Return a client on the pool and under the budget of `role` that keeps its paid work in the ledger's folder `name`.
+
+    The pool is that of the `teacher`, by default of the one that is called like the payee.
+    """
     is_teacher, profile, budget = role == "teacher", context.profile, context.contract.budget
     return ClientSpec(
-        model=model,
-        pool=profile.teacher_of(payee) if is_teacher else profile.judge,
+        model=placed(model, context.root),
+        pool=profile.teacher_of(teacher or payee) if is_teacher else profile.judge,
         weights=weights(context, model),
         ledger=context.paid / name,
         markers=context.ledger / MARKERS / name,

@@ -11,9 +11,9 @@ import ray
 
 from engine.capture.capturer import CaptureSpec
 from engine.capture.vocabulary import ending
+from engine.contract.budget import ON_POLICY
 from engine.contract.capture import Capture
 from engine.contract.checks import Check
-from engine.contract.consumers import ON_POLICY
 from engine.contract.models import VllmModel
 from engine.contract.on_policy import SELF, SOURCE, OnPolicy
 from engine.contract.renames import older_json
@@ -157,9 +157,8 @@ class RayStages:
             asked = trained.asked(
                 context.contract.teachers.named(section.teacher), specialist, context.root, context.profile.weights_cache
             )
-            client = replace(
-                model_client(context, asked.model, SCORES, payee=ON_POLICY), markers=_markers(context, self.student, SCORES)
-            )
+            client = model_client(context, asked.model, SCORES, payee=ON_POLICY, teacher=section.teacher)
+            client = replace(client, markers=_markers(context, self.student, SCORES))
             return CaptureSpec(
                 capture, asked.section, asked.specialist, client, systems=asked.systems, ending=ending(described(client.weights))
             )

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import NamedTuple
 
-from engine.contract.consumers import SYNTHESIS
+from engine.contract.budget import SYNTHESIS
 from engine.contract.synthesize import supports_counter_examples
 from engine.distributed.rows import Rows
 from engine.inference.crash_isolation import MARKERS

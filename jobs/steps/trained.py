@@ -7,7 +7,16 @@ from pydantic import ValidationError
 
 from engine.contract.contract import Contract
 from engine.contract.init import ChampionRelease
-from engine.contract.models import EndpointModel, FakeModel, Model, ReleaseModel, StudentModel, TrainedModel, VllmModel
+from engine.contract.models import (
+    EndpointModel,
+    FakeModel,
+    LlamaCppModel,
+    Model,
+    ReleaseModel,
+    StudentModel,
+    TrainedModel,
+    VllmModel,
+)
 from engine.contract.profile import WeightsCache
 from engine.contract.specialist import Specialist, TaskUnit
 from engine.contract.students import Student
@@ -24,7 +33,7 @@ from engine.storage.folder import Folder
 from engine.tools.toolset import Toolset
 from jobs import workspace
 from jobs.steps.initial_source import release
-from jobs.steps.models import found, named
+from jobs.steps.models import found, named, placed
 from jobs.steps.toolset import file_hashes, toolset
 
 
@@ -51,7 +60,9 @@ class AskedTeacher:
     def model(self) -> Model:
         """The model that an engine loads."""
         model = self.section.model
-        assert isinstance(model, VllmModel | EndpointModel | FakeModel), "labels are not asked, and trained ones were found"
+        assert isinstance(model, VllmModel | LlamaCppModel | EndpointModel | FakeModel), (
+            "labels are not asked, and trained ones were found"
+        )
         return model
 
     @property
@@ -70,7 +81,7 @@ def asked(section: Teacher, specialist: Specialist, root: str, cache: WeightsCac
         StorageError: the store of its URL cannot be reached.
     """
     if not isinstance(section.model, TrainedModel):
-        return AskedTeacher(section, specialist)
+        return AskedTeacher(section.model_copy(update={"model": placed(section.model, root)}), specialist)
     trained = find(section.model, root)
     units = tuple(trained.units.get(unit.name, unit) for unit in specialist.task_units)
     described = locate.peek(trained.place, root=root, home="", cache=cache)

@@ -3,15 +3,14 @@
 The numbers are made in `engine/evaluation`: `decompose`, `payback`, `signals`, `advice`; the record is `engine/records/worth.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.contract.budget import HOUR, MILLION
-from engine.contract.consumers import CAPTURE, REPAIR, SYNTHESIS
+from engine.contract.budget import CAPTURE, HOUR, MILLION, ON_POLICY, REPAIR, SYNTHESIS, Price, TokenPrice
 from engine.contract.contract import Contract
 from engine.evaluation import payback
 from engine.evaluation.advice import concluded
@@ -23,6 +22,7 @@ from engine.inference.token_budget import JUDGE_TOKENS, TEACHER_TOKENS, TokenUsa
 from engine.records.attribution import Attribution
 from engine.records.base import Record
 from engine.records.candidates import CandidatesMetrics
+from engine.records.capture import CaptureMetrics
 from engine.records.curve import LearningCurve
 from engine.records.report import ModelEntry
 from engine.records.worth import Copies, LabelNoise, RunCost, Worth
@@ -139,20 +139,47 @@ def run_cost(context: JobContext) -> RunCost:
     def money(payee: str, usage: TokenUsage) -> float:
         return price.money(payee, usage.tokens_in, usage.tokens_out, 0.0)
 
+    captured = _captured(context, taught.get(CAPTURE, TokenUsage()))
     parts = {
         "teachers": sum(each.money for each in costs(candidates.record.metrics, dataset.record.metrics, price)),
         "synthesis": money(SYNTHESIS, written),
         "judges": sum(money(payee, usage) for payee, usage in judged.items()),
-        "derived": sum(money(payee, usage) for payee, usage in taught.items() if payee in (REPAIR, CAPTURE)),
+        "derived": money(REPAIR, taught.get(REPAIR, TokenUsage())) + sum(money(*each) for each in captured.items()),
         "training": _training(context) / HOUR * price.per_machine_hour,
         "labels": num_labels * price.per_label,
     }
     parts = {name: round(value, 6) for name, value in parts.items()}
     without = ["machine time of judges, synthesis, deduplication and the report"]
     without += ["labels of persons, as budget.price.per_label is 0"] if num_labels and not price.per_label else []
+    others = [(SYNTHESIS, written), (REPAIR, taught.get(REPAIR, TokenUsage())), *judged.items(), *captured.items()]
+    without += _unpriced(price, others)
+    without += _elsewhere(context.contract, taught)
     return RunCost(
         currency=price.currency, **parts, num_labels=num_labels, total=round(sum(parts.values()), 6), without=tuple(without)
     )
+
+
+def _captured(context: JobContext, usage: TokenUsage) -> dict[str, TokenUsage]:
+    """Return teacher -> its part of the tokens of the capture, by what each has read; all under CAPTURE if that is not known."""
+    artifact = load_artifact(context.run / CAPTURE) if usage.tokens else None
+    read = {name: each.tokens_read for name, each in artifact.metrics(CaptureMetrics).teachers.items()} if artifact else {}
+    total = sum(read.values())
+    if not total:
+        return {CAPTURE: usage}
+    return {name: TokenUsage(*(round(value * tokens / total) for value in usage)) for name, tokens in read.items()}
+
+
+def _unpriced(price: Price, usage: Sequence[tuple[str, TokenUsage]]) -> list[str]:
+    """Return what `without` says of tokens without a price; none where no tokens have one, as those of models on own machines."""
+    free = [payee for payee, used in usage if used.tokens and price.of(payee) == TokenPrice()] if price.teachers else []
+    return [f"tokens of {', '.join(free)}, as budget.price.tokens is 0"] if free else []
+
+
+def _elsewhere(contract: Contract, taught: Mapping[str, TokenUsage]) -> list[str]:
+    """Return what `without` says of tokens that no part has."""
+    servers = [teacher.name for teacher in contract.teachers.models if teacher.model.type == "endpoint"]
+    found = ["tokens of teachers that score on-policy samples"] if taught.get(ON_POLICY, TokenUsage()).tokens else []
+    return found + ([f"answers to the holdout of {', '.join(servers)}"] if servers else [])
 
 
 def _training(context: JobContext) -> float:

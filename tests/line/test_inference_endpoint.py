@@ -13,7 +13,7 @@ import pytest
 from engine.contract.models import EndpointModel, Sampling
 from engine.contract.profile import Pool
 from engine.errors import ModelError
-from engine.inference import endpoint
+from engine.inference import endpoint, sending
 from engine.inference.aimd import AimdLimiter
 from engine.inference.engine import Lost, Request
 from engine.inference.identity import identity
@@ -37,6 +37,7 @@ class Server(ThreadingHTTPServer):
         self.in_flight = self.most = 0
         self.lock = threading.Lock()
         self.room = 1000  # more requests at once are turned away
+        self.is_away = False
 
     @property
     def url(self) -> str:
@@ -60,7 +61,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             how, _, rest = text.partition(" ")
             times = int(rest.split()[0]) if rest[:1].isdigit() else 0
-            self.misbehave("429" if crowded else how if tried <= times else "", text)
+            self.misbehave("500" if server.is_away else "429" if crowded else how if tried <= times else "", text)
         finally:
             with server.lock:
                 server.in_flight -= 1
@@ -117,7 +118,7 @@ SCORES: list[Any] = [
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(endpoint, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(sending, "FIRST_WAIT", 0.01)
     found = Server()
     threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     yield found
@@ -220,13 +221,16 @@ def test_without_a_key_an_error_is_told_as_it_is(server: Server) -> None:
 def test_a_server_that_no_longer_answers_stops_the_run(server: Server) -> None:
     asked = engine(server, retries=0)
     ask(asked, "fine")
-    with pytest.raises(ModelError, match=r"answered none of 2 requests. It says: 500 .*no: 500 9 b"):
+    assert [row.retryable for row in ask(asked, "500 9 a", "500 9 b")] == [True, True]  # but a probe is answered
+    server.is_away = True
+    with pytest.raises(ModelError, match=r"answered none of 2 requests. It says: 500 .*no: Say OK"):
         ask(asked, "500 9 a", "500 9 b")
 
 
 def test_single_rows_without_an_answer_stop_the_run_after_three(server: Server) -> None:
     asked = engine(server, retries=0)
     ask(asked, "fine")
+    server.is_away = True
     assert ask(asked, "403 9 a")[0].retryable and ask(asked, "403 9 b")[0].retryable
     with pytest.raises(ModelError, match="answered none"):
         ask(asked, "403 9 c")

@@ -8,14 +8,15 @@ import pytest
 from engine.contract.models import EndpointModel, Sampling
 from engine.contract.profile import Pool
 from engine.errors import ModelError
-from engine.inference import endpoint
+from engine.inference import endpoint, sending
 from engine.inference.engine import Request
 from tests.refusing_server import ANSWER, EVERY_REQUEST, Server
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(endpoint, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(sending, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(sending, "TURNED_AWAY_SECONDS", 0.5)
     monkeypatch.setattr(endpoint, "PREFLIGHT_SECONDS", 0.5)
     with Server() as running:
         yield running

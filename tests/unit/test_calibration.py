@@ -4,14 +4,15 @@ import json
 
 import numpy as np
 import pytest
-from judge_world import RUBRIC, Character, calibrated, change_clients, grader_spec, think
+from judge_world import RANKING, RUBRIC, Character, calibrated, change_clients, grader_spec, think
 
 from engine.calibration.curve import cross_fit, fit, probabilities
 from engine.contract.judges import Calibrate, Ranking, Rubric
 from engine.contract.renames import older_json
 from engine.contract.signals import Quality
-from engine.errors import InputError
+from engine.errors import InputError, ModelError
 from engine.grading.grader import Grader
+from engine.inference.engine import Lost
 from engine.inference.fake import FakeEngine
 from engine.inference.token_budget import usage_in
 from engine.judges.judge import Judge
@@ -186,6 +187,24 @@ def test_another_calibration_pays_only_for_new_questions(tmp_path, monkeypatch, 
     calibrated(other)
     assert len(read) - before == asked
     assert len([name for name in other.client.ledger.files() if name.startswith("calibration-")]) == 2
+
+
+@pytest.mark.parametrize("lost", [GOLD[7]["answer"], "FIRST"])  # a labelled item, and the pairs of the audit
+def test_calibration_without_some_of_its_items_is_not_kept(tmp_path, monkeypatch, lost):
+    spec, mark = grader_spec(tmp_path, GOLD, ranking=RANKING, audit={}), Character()
+    think(monkeypatch, lambda asked: Lost() if lost in asked else mark(asked))
+    with pytest.raises(ModelError, match=r"judges.calibrate.gold: j \(fake\) did not answer \d+ questions about labelled items"):
+        calibrated(spec)
+    assert not [name for name in spec.client.ledger.files() if name.startswith("calibration-")]
+    read = think(monkeypatch, mark)
+    assert calibrated(spec).agreement and read
+
+
+def test_answer_of_which_a_judge_lost_the_question_says_so(tmp_path, monkeypatch):
+    mark = Character()
+    think(monkeypatch, lambda asked: Lost() if "FORM two" in asked else None if "FORM three" in asked else mark(asked))
+    rows = Grader(grader_spec(tmp_path))(answers("two", "three"))
+    assert rows["pool"].to_pylist() == ["review"] * 2 and rows["reasons"].to_pylist() == [["judge_lost"], ["judge_unreadable"]]
 
 
 class Dead(BaseException):

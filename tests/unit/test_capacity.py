@@ -67,6 +67,21 @@ def test_what_checks_in_processes_and_what_scores_is_counted() -> None:
     assert held(signals={"density": True}) == {"3 signals (cpu)", "1 one task (cpu)"}
 
 
+def test_teachers_that_score_hold_their_own_pools_one_after_the_other() -> None:
+    order = contract(teachers=3).model_dump(mode="json", exclude_none=True)
+    student = order["students"][0] | {"on_policy": {"objective": "on_policy_kl", "teacher": "t1"}}
+    changed = Contract.model_validate(order | {"capture": {"teachers": ["t0", "t1"]}, "students": [student]})
+    profile = Profile.model_validate({"name": "p", "teacher": {"gpus": 1}, "teachers": {"t1": {"gpus": 8}, "t2": {"gpus": 99}}})
+    wants = list(wanted(changed, profile, ["capture", "students/s"]))
+    assert [(one.job, one.who, one.bundles[0]["GPU"]) for one in wants if one.bundles[0]["GPU"]] == [
+        ("capture", "one teacher after the other (teacher)", 1),
+        ("capture by t1", "one teacher after the other (teachers.t1)", 8),
+        ("students/s by t1", "one teacher after the other (teachers.t1)", 8),
+    ]
+    assert shortfalls(wants, [{"CPU": 8.0, "GPU": 8.0}]) == []
+    assert "capture by t1 needs 2 CPU and 8 GPU at the same time" in shortfalls(wants, [{"CPU": 8.0, "GPU": 7.0}])[0]
+
+
 def test_the_laptop_runs_what_it_ran() -> None:
     assert found(load_profile(PROFILES / "laptop.yaml"), {"CPU": 12.0}, teachers=3) == []
 

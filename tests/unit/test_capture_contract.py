@@ -20,7 +20,9 @@ from engine.contract.contract import Contract
 from engine.contract.models import EndpointModel
 from engine.contract.profile import Pool
 from engine.errors import ModelError
+from engine.inference import sending
 from engine.inference.endpoint import EndpointEngine
+from engine.inference.engine import Lost
 from engine.inference.scoring import Distribution, Target
 from jobs.commands.check_capture import ask_captured, verify_capture
 from jobs.commands.estimate import Extrapolation, Pilot, capture, consumer_plans
@@ -97,10 +99,18 @@ class Completions(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         asked: Any = self.server
         asked.bodies.append((self.path, body))
+        fault = asked.faults.pop(0) if asked.faults else None
+        if fault is None and len(body["prompt"]) > asked.longest:
+            fault = (400, b'{"error": {"message": "no such token"}}')
+        if fault is not None:
+            self.reply(*fault)
+            return
         scores: Any = [{str(at): {"logprob": np.log(0.5)}, str(at + 1): {"logprob": np.log(0.25)}} for at in body["prompt"]]
         choice = {"index": 0, "text": "x", **({"prompt_logprobs": [None, *scores[1:]]} if asked.scores else {})}
-        content = json.dumps({"choices": [choice]}).encode()
-        self.send_response(200)
+        self.reply(200, json.dumps({"choices": [choice]}).encode())
+
+    def reply(self, status: int, content: bytes) -> None:
+        self.send_response(status)
         self.send_header("content-length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
@@ -112,7 +122,7 @@ class Completions(BaseHTTPRequestHandler):
 @pytest.fixture
 def server() -> Any:
     running: Any = ThreadingHTTPServer(("127.0.0.1", 0), Completions)
-    running.bodies, running.scores = [], True
+    running.bodies, running.scores, running.faults, running.longest = [], True, [], 99
     threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     yield running
     running.shutdown()
@@ -142,6 +152,38 @@ def test_server_that_scores_prompts_gives_distributions(tmp_path: Path, server: 
     assert found.ids.tolist() == [[token, token + 1] for token in found.tokens.tolist()] and found.tokens[-1] == 0
     assert np.allclose(np.exp(found.own), 0.5) and np.allclose(np.exp(found.tail), 0.25)
     assert engine.tokens_read == len(body["prompt"])
+
+
+def scoring(tmp_path: Path, server: Any, monkeypatch: Any, **model: Any) -> Any:
+    """Return what scores texts, and gives the kind of each outcome."""
+    monkeypatch.setattr(sending, "FIRST_WAIT", 0.01)
+    write_tokenizer(tmp_path / "words")
+    engine = EndpointEngine(EndpointModel.model_validate({**endpoint(server), **model}), Pool(), tmp_path / "words")
+    return lambda *texts: [type(each) for each in engine.distributions([Target([], text) for text in texts], 2)]
+
+
+def test_scoring_waits_for_a_server_and_bears_what_an_answer_of_a_chat_does(tmp_path: Path, server: Any, monkeypatch: Any) -> None:
+    score = scoring(tmp_path, server, monkeypatch)  # no retries: to be turned away is no failure
+    server.faults = [(429, b"{}")] * 7
+    assert score("ab") == [Distribution] and len(server.bodies) == 8
+    server.faults = [(200, b'{"choices": [')]
+    assert sorted(map(str, score("ab", "cd"))) == sorted(map(str, [Distribution, Lost]))
+    server.faults = [(200, b'{"choices": [')]
+    assert scoring(tmp_path, server, monkeypatch, retries=1)("ab") == [Distribution]
+
+
+def test_text_that_is_refused_stops_no_capture_and_a_server_that_refuses_a_short_one_does(
+    tmp_path: Path, server: Any, monkeypatch: Any
+) -> None:
+    score = scoring(tmp_path, server, monkeypatch)
+    server.longest = 12  # tokens, with its turn marks
+    assert score("a" * 99, "ab") == [Lost, Distribution]
+    assert score("a" * 99) == score("b" * 99) == [Lost]
+    server.longest = 0
+    with pytest.raises(ModelError, match=r"(?s)the server scores no text. It says: 400 .*no such token"):
+        score("a" * 99, "ab")
+    with pytest.raises(ModelError, match=r"a teacher without log-probabilities of given texts: 400 .*no such token"):
+        scoring(tmp_path, server, monkeypatch)("ab")
 
 
 def test_server_that_scores_no_prompts_is_refused_when_it_is_asked_and_before_anything_is_paid(tmp_path: Path, server: Any) -> None:

@@ -1,16 +1,22 @@
 """Models and settings of a contract that the engine would refuse, or that nothing reads: `rayleigh check` says so."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from made_run import workspace
 from test_students_bad_input import check, write
 
+from engine.contract.capture import Capture
 from engine.contract.models import LlamaCppModel
+from engine.contract.on_policy import OnPolicy
+from engine.contract.profile import Profile
 from engine.inference.engine import build_model
 from engine.inference.llama_cpp_engine import LlamaCppEngine
+from engine.teachers.teacher import TeacherSpec
 from jobs.pipeline import pipeline
+from jobs.steps import candidates, capture, on_policy, reports
 from jobs.steps.judging import model_client
 
 PACKAGES = Path(__file__).parent / "fake_packages"
@@ -54,6 +60,24 @@ def test_teacher_of_llama_cpp_gets_its_files(tmp_path: Path) -> None:
     engine.child.close()
 
 
+def test_packages_of_llama_cpp_lie_below_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = workspace(str(tmp_path / "run"), tmp_path)
+    (write(tmp_path / "gguf") / "model.gguf").write_text(json.dumps({"vocabulary": 64}))
+    (tmp_path / "packages").symlink_to(PACKAGES)
+    assert "t: gguf, 1 answers a prompt" in check(tmp_path, (LLAMA.replace(str(PACKAGES), "packages"),), 0)
+    model = LlamaCppModel(type="llama_cpp", path="gguf", packages="packages", max_model_len=64)
+    teacher = work.contract.teachers.models[0].model_copy(update={"model": model})
+    teachers = work.contract.teachers.model_copy(update={"models": (teacher,)})
+    work = replace(work, contract=work.contract.model_copy(update={"teachers": teachers}))
+    job = next(job for job in pipeline(work.contract) if job.name == "candidates")
+    context = work.context(job, log=lambda text: None, progress=lambda text: None)
+    [spec] = candidates._teacher_specs(context)
+    [target] = reports.teachers(context)
+    assert isinstance(spec, TeacherSpec)
+    for asked in (spec.client.model, target.model):
+        assert isinstance(asked, LlamaCppModel) and asked.packages == str(tmp_path / "packages")
+
+
 def test_length_above_the_positions_of_the_model_is_refused(root: Path) -> None:
     assert "teachers.models.0.model.max_model_len: found 65, expected at most 64" in check(root, (VLLM % 65,), 1)
     assert "t: model" in check(root, (VLLM % 64,), 0)
@@ -94,3 +118,19 @@ def test_teacher_that_is_called_like_the_student_itself_is_refused(root: Path) -
 def test_setting_that_nothing_reads_is_named(root: Path, changes: tuple[str, ...], said: str) -> None:
     assert said in check(root, changes, 0)
     assert "no effect" not in check(root, (), 0)
+
+
+def test_teachers_that_score_run_on_their_own_pools_and_are_counted_apart(tmp_path: Path) -> None:
+    work = workspace(str(tmp_path / "run"), tmp_path)
+    student = work.contract.students[0].model_copy(update={"on_policy": OnPolicy(objective="on_policy_kl", teacher="t")})
+    contract = work.contract.model_copy(update={"capture": Capture(), "students": (student,)})
+    profile = Profile.model_validate({"name": "p", "teachers": {"t": {"gpus": 8}, "capture": {"gpus": 3}}})
+    work = replace(work, contract=contract, profile=profile)
+    jobs = {job.name: job for job in pipeline(contract)}
+    context = work.context(jobs["capture"], log=lambda text: None, progress=lambda text: None)
+    [scores] = capture._specs(context, Capture())
+    rounds = on_policy.RayStages(context, student, tmp_path).teacher
+    assert rounds and [(each.client.pool.gpus, each.client.payee) for each in (scores, rounds)] == [
+        (8, "capture"),
+        (8, "on_policy"),
+    ]

@@ -26,6 +26,18 @@ def test_experts_are_routed_by_conditions_or_by_the_nearest_label(tmp_path):
     assert (first.reaches, second.reaches) == ({"a"}, {"a", "b"})
 
 
+@pytest.mark.parametrize("name", ["synthesis", "signals", "rewrite", "capture", "on_policy", "evidence"])
+def test_names_under_which_other_tokens_are_counted_are_no_teachers(tmp_path, name):
+    with pytest.raises(ContractError, match=rf"teachers.models.0.name: .*found '{name}', under which other tokens of a run are"):
+        contract(tmp_path, mode="direct", models=[{"name": name, "model": {"type": "fake"}}])
+    rubrics = {"rubrics": [{**RUBRIC, "name": name}]}  # synthesis and the like are counted apart from the judges' tokens
+    if name not in ("signals", "evidence"):
+        assert contract(tmp_path, judges=rubrics)
+        return
+    with pytest.raises(ContractError, match=rf"judges.rubrics.0.name: .*found '{name}'"):
+        contract(tmp_path, judges=rubrics)
+
+
 ALL = {"when": {}, "to": ["a", "b"]}
 
 

@@ -16,6 +16,7 @@ from engine.contract.profile import Pool
 from engine.contract.specialist import TaskUnit
 from engine.contract.teachers import Shot, Shots, Thinks
 from engine.errors import ContractError, ModelError
+from engine.evaluation import answers
 from engine.evaluation.answers import Asked, EvalLedger
 from engine.evaluation.baseline import TrainingExamples, build_baseline, user_text
 from engine.evaluation.evaluator import EvalTarget, Evaluator, evenly_spaced, failed
@@ -251,6 +252,27 @@ def test_a_killed_evaluation_asks_only_for_what_was_not_answered(tmp_path: Path,
         other = evaluator(**changes)
         other.evaluate(rows, 2)
         assert other.engine.num_answers == 12 + 1  # type: ignore[attr-defined]
+
+
+def test_what_another_machine_has_timed_is_timed_again_and_its_answers_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [row(index, f"text {index}") for index in range(12)]
+    ledger = EvalLedger(rows=Folder(f"{tmp_path}/paid"), own=Folder(f"{tmp_path}/own"))
+
+    def evaluated(machine: str) -> tuple[Any, int]:
+        monkeypatch.setattr(answers, "machine", lambda: machine)
+        evaluator = Evaluator(fake(), Pool(batch=3), ledger)
+        return evaluator.evaluate(rows, 2), evaluator.engine.num_answers  # type: ignore[attr-defined]
+
+    first, count = evaluated("laptop")
+    assert count == 12 + 1
+    kept, count = evaluated("laptop")
+    assert kept[:3] == first[:3] and count == 0
+    again, count = evaluated("server")
+    assert count == 1 + 2 + 3 and again.seconds.keys() == first.seconds.keys()  # one to warm up, those alone, a batch
+    assert again.seconds != first.seconds and again.tokens_per_second != first.tokens_per_second
+    assert [each.text for each in again.completions] == [each.text for each in first.completions]
 
 
 def test_engines_of_one_model_share_its_batches_through_the_ledger(tmp_path: Path) -> None:

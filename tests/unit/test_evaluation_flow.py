@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 
-from engine.contract.models import FakeModel
+from engine.contract.models import EndpointModel, FakeModel
 from engine.contract.profile import Profile
 from engine.distributed.placement import Group
 from engine.errors import ModelError, StoreUnreachable
@@ -34,14 +34,14 @@ def as_ray_raises(cause, *, in_constructor):
 
 @pytest.fixture
 def evaluations(monkeypatch):
-    """Functions that evaluate TARGETS with an actor whose call `fails` raises `cause`."""
+    """Functions that evaluate `targets` with an actor whose call `fails` raises `cause`."""
 
     def get(answer):
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    def made(fails, cause):
+    def made(fails, cause, targets=TARGETS):
         error = as_ray_raises(cause, in_constructor=fails == "ready")
         ray = SimpleNamespace(
             is_initialized=lambda: True, put=lambda rows: rows, get=get, wait=lambda references, timeout: (references, [])
@@ -50,9 +50,9 @@ def evaluations(monkeypatch):
         monkeypatch.setattr(flow.session, "running_groups", lambda: [Group("n", {"CPU": 8}, 1, 1)])
         started = SimpleNamespace(actor=Actor(fails, error), stop=lambda: None)
         monkeypatch.setattr(flow, "_start", lambda *_: started)
-        yield lambda: list(flow.evaluate(TARGETS, ROWS, Profile(name="p"), timed=1, progress=lambda line: None))
+        yield lambda: list(flow.evaluate(targets, ROWS, Profile(name="p"), timed=1, progress=lambda line: None))
         if fails != "time":  # alike, nothing is timed
-            yield lambda: flow.evaluate_alike(TARGETS, ROWS, Profile(name="p"))
+            yield lambda: flow.evaluate_alike(targets, ROWS, Profile(name="p"))
 
     return made
 
@@ -69,3 +69,13 @@ def test_a_model_that_fails_is_one(fails, evaluations):
     for evaluated in evaluations(fails, ModelError("no weights")):
         (found,) = evaluated()
         assert found.error == "no weights" and [each.finish_reason for each in found.completions] == ["error", "error"]
+
+
+@pytest.mark.parametrize("fails", CALLS)
+def test_a_server_that_answers_nothing_is_no_verdict_on_its_model(fails, evaluations):
+    server = EvalTarget("a", "teacher", EndpointModel(type="endpoint", url="http://h/v1", path="m"), {})
+    words = "http://h/v1, model 'm': the server answered none of 4 requests. It says: 503 gone\nCheck that it is up."
+    for evaluated in evaluations(fails, ModelError(words), [server]):
+        with pytest.raises(ModelError) as stop:
+            evaluated()
+        assert str(stop.value) == words

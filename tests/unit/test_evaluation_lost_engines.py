@@ -171,5 +171,5 @@ def test_an_engine_whose_node_was_lost_for_good_says_what_it_waits_for(monkeypat
     monkeypatch.setattr(flow.ray, "get", lambda reference: reference())
     monkeypatch.setattr(flow.session, "running_groups", lambda: next(nodes))
     engine: Any = Engine("", None)
-    assert flow._load(engine, said.append) == ""
+    assert flow._load(engine, said.append, EvalTarget("a", "student", FakeModel(type="fake"), {})) == ""
     assert said == ["a (evaluator) waits: no node has the resource blue: start nodes with it, or change evaluator.resources"]

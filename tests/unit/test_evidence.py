@@ -10,7 +10,7 @@ from judge_world import think as rate
 
 from engine.calibration import judge_calibration
 from engine.contract.judges import Judges
-from engine.errors import InputError
+from engine.errors import InputError, ModelError
 from engine.evidence import labelled
 from engine.evidence.confidence import Confidence
 from engine.evidence.distance import LabelledPrompts
@@ -18,6 +18,8 @@ from engine.evidence.features import Seen, features, surprise, value_spans
 from engine.evidence.reader import Reader, scored
 from engine.grading.cross_teacher import other_teachers
 from engine.grading.grader import Grader
+from engine.inference.engine import Lost
+from engine.inference.fake import FakeEngine
 from engine.inference.token_budget import usage_in
 from engine.judges.judge import Judge
 from engine.records.judge import JudgeCalibration
@@ -54,6 +56,20 @@ def test_labelled_items_are_read_once_and_no_model_is_loaded_afterwards(tmp_path
     assert again(answers(-0.01, -3.0)).equals(first) and len(read) == 40
     other = Grader(spec(tmp_path, gold(40), of=("logprob",), **ACCEPT))  # another calibration, the same readings
     assert calibration_of(other).bound_to != calibration_of(again).bound_to and len(read) == 40
+
+
+def test_calibration_without_a_reading_of_each_item_is_not_kept(tmp_path, monkeypatch):
+    read = think(monkeypatch)
+    whole, one = FakeEngine.distributions, spec(tmp_path, gold(40))
+
+    def distributions(self, targets, k):
+        return [Lost() if target.text.startswith("answer 7 ") else whole(self, [target], k)[0] for target in targets]
+
+    monkeypatch.setattr(FakeEngine, "distributions", distributions)
+    with pytest.raises(ModelError, match=r"evidence \(fake\) did not answer 1 questions about .*One ends with 'answer 7"):
+        calibration_of(Grader(one))
+    monkeypatch.setattr(FakeEngine, "distributions", whole)
+    assert len(read) == 39 and calibration_of(Grader(one)) and len(read) == 40
 
 
 def test_what_an_item_holds_is_not_read_unless_the_teacher_is_another(tmp_path, monkeypatch):

@@ -1,15 +1,17 @@
 """The client of paid work: nothing is paid twice, older ledgers are found again, and keys stay what they were."""
 
+from dataclasses import replace
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.contract.models import FakeModel, Sampling
+from engine.contract.models import EndpointModel, FakeModel, Sampling
 from engine.contract.profile import Pool
 from engine.contract.renames import older_json
 from engine.curation import repair
 from engine.inference.client import Batch, ClientSpec, ModelClient, completed, even, measured
-from engine.inference.engine import Completion, Lost, Request
+from engine.inference.engine import Completion, Lost, Request, build_model
 from engine.inference.ledger import SCHEMA_VERSION, Ledger
 from engine.inference.token_budget import JUDGE_TOKENS, TEACHER_TOKENS, TokenBudget, TokenUsage, usage_in
 from engine.judges import judge_client
@@ -100,6 +102,19 @@ def test_payee_and_read_tokens_are_noted(tmp_path):
 def test_batch_without_usage_is_noted_as_free(tmp_path):
     answer(client(tmp_path), "a", call=lambda engine, texts: Batch([{"text": "x"}], TokenUsage()))
     assert usage_in(Folder(str(tmp_path / "budget"))) == {"p": TokenUsage()}
+
+
+@pytest.mark.parametrize("model", [FakeModel(type="fake"), EndpointModel(type="endpoint", url="http://h/v1", path="m")])
+def test_only_engines_are_watched_for_calls_that_hang(tmp_path, monkeypatch, model):
+    watched = []
+    watch = lambda seconds, **_: watched.append(seconds)  # noqa: E731
+    monkeypatch.setattr("engine.inference.crash_isolation.faulthandler.dump_traceback_later", watch)
+    one = client(tmp_path)
+    spec = replace(one.spec, model=model, pool=Pool(hang_seconds=7))
+    asked = ModelClient(spec, ECHO, prompt_id=content_id, crashed=lambda text: {"text": "crashed"})
+    asked.engine = build_model(one.spec.model, Pool(), folder=None)
+    assert answer(asked, "a", "b") == {"a": "a", "b": "b"}
+    assert watched == ([] if model.type == "endpoint" else [7])
 
 
 @pytest.mark.parametrize(("count", "most", "sizes"), [(0, 3, []), (3, 3, [3]), (4, 3, [2, 2]), (7, 3, [2, 2, 3])])

@@ -8,7 +8,7 @@ import pytest
 from made_run import workspace
 from typer.testing import CliRunner
 
-from engine.contract.models import VllmModel
+from engine.contract.models import EndpointModel, VllmModel
 from engine.contract.profile import WeightsCache
 from engine.errors import ModelError, StorageError
 from engine.inference import bundled, locate
@@ -49,6 +49,16 @@ def find(path, cache):
 
 def names(cache):
     return sorted(path.name for path in Path(cache.folder).rglob("*") if path.is_file() and path.parent != Path(cache.folder))
+
+
+def test_models_of_servers_with_one_tokenizer_are_told_apart_by_their_names(folder):
+    big, small = (EndpointModel(type="endpoint", url="http://a/v1", path=name) for name in ("big", "small"))
+    assert len({identity(big, folder), identity(small, folder), identity(big, None), identity(small, None)}) == 4
+    moved = big.model_copy(update={"url": "http://b/v1"})
+    assert identity(moved, folder) == identity(big, folder)
+    # As ever: without a tokenizer's folder the name alone was hashed, and paid answers hold this.
+    revised = EndpointModel(type="endpoint", url="http://a/v1", path="m", revision="2")
+    assert identity(revised, None) == "c106f4e28366cdda5c772d844fd87663"
 
 
 def test_model_behind_a_url_is_that_of_a_local_folder(folder, url, cache):

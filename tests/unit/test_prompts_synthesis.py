@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+from dataclasses import replace
 
 import in_process
 import pyarrow as pa
@@ -14,6 +15,7 @@ from engine.contract.profile import Pool
 from engine.contract.prompts import Copies
 from engine.contract.specialist import Output, Specialist, TaskUnit
 from engine.contract.synthesize import Synthesis
+from engine.errors import ModelError
 from engine.inference.client import ClientSpec
 from engine.inference.fake import FakeEngine
 from engine.prompts import copies, quota, tables
@@ -124,6 +126,28 @@ def asked_by(tmp_path, monkeypatch, one, **more):
     monkeypatch.setattr(FakeEngine, "complete", spy)
     written(tmp_path, one, **more)
     return [request.chat for request in seen], [request.seed for request in seen]
+
+
+def test_what_one_synthesis_has_paid_is_kept_when_another_fails(tmp_path, monkeypatch):
+    both = [synthesis("self_instruct", *NEW), synthesis("evolve", *NEW)]
+    asked, complete = [], FakeEngine.complete
+
+    def fail(self, requests, sampling):
+        asked.append(len(requests))
+        if len(asked) == 2:
+            raise ModelError("the server is away")
+        return complete(self, requests, sampling)
+
+    monkeypatch.setattr(FakeEngine, "complete", fail)
+    mine = read(SEEDS, "train", number=0)
+    mine = settled(mine).filter(pc.equal(settled(mine)["disposition"], "prompts"))
+    requests = quota.requests(both, {(one.title, "core"): 3 for one in both}, round=1, units_with_facts=["form"])
+    asks = quota.batched(quota.assign(mine, requests, done={}), [one.title for one in both], size=6)
+    spec_of_both = replace(spec(tmp_path, both[0]), syntheses=both, numbers={one.title: 2 + at for at, one in enumerate(both)})
+    with pytest.raises(ModelError, match="the server is away"):
+        list(Synthesizer(spec_of_both)(quota.with_seeds(mine, asks)))
+    made = pa.concat_tables(Synthesizer(spec_of_both)(quota.with_seeds(mine, asks)))
+    assert made.num_rows == 6 and asked == [3, 3, 3]  # not the first three again
 
 
 def test_self_instruct_shows_seeds_the_parent_last_and_never_the_holdout(tmp_path, monkeypatch):

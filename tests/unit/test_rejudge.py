@@ -201,6 +201,10 @@ def test_files_of_tools_of_another_contract_are_the_same_files(tmp_path):
     moved = rejudge._rebased([sql, {"type": "retrieval", "corpus": "notes.jsonl"}], str(tmp_path / "new"), str(tmp_path))
     assert moved[0]["tables"] == {"shop": "shop.csv", "far": "s3://bucket/far.csv"}
     assert moved[1]["corpus"] == "new/notes.jsonl"
+    evidence = {"tokenizers": {"t": "words", "u": "s3://bucket/words"}, "readers": [{"packages": "llama", "type": "llama_cpp"}]}
+    moved = rejudge._rebased({"evidence": evidence}, str(tmp_path / "new"), str(tmp_path))["evidence"]
+    assert moved["tokenizers"] == {"t": "new/words", "u": "s3://bucket/words"} and moved["readers"][0]["packages"] == "new/llama"
+    assert rejudge._rebased({"packages": None, "type": "llama_cpp"}, "/new", "/old")["packages"] is None
 
 
 def test_only_the_judge_may_be_set(run):

@@ -145,6 +145,14 @@ def test_teacher_asks_for_more_samples_where_the_first_differ(tmp_path):
     assert usual["answer_id"].to_pylist() == rows["answer_id"].to_pylist()[:4]
 
 
+@pytest.mark.parametrize(("finish_reason", "count"), [("stop", 2), ("error", 4), ("length", 4)])
+def test_samples_that_failed_agree_on_nothing(tmp_path, monkeypatch, finish_reason, count):
+    ended = lambda self, told, how: [Completion("", finish_reason, 1, 1) for _ in told]  # noqa: E731
+    monkeypatch.setattr(FakeEngine, "complete", ended)
+    rows = thrifty(tmp_path, n=4, stop_when_agreed=2)(prompts("x"))
+    assert rows["finish_reason"].to_pylist() == [finish_reason] * count
+
+
 @pytest.mark.parametrize(
     ("sampling", "message"),
     [

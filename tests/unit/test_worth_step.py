@@ -5,14 +5,21 @@ import json
 import pytest
 from made_run import ANSWERS, made_run
 
+from engine.contract.budget import Price
+from engine.contract.capture import Capture
 from engine.contract.contract import Contract
+from engine.contract.models import EndpointModel
+from engine.contract.teachers import Teacher
 from engine.evaluation.evaluator import Evaluated
 from engine.evaluation.size import ModelSize
 from engine.inference.engine import Completion
-from engine.inference.token_budget import JUDGE_TOKENS, TokenBudget, TokenUsage
+from engine.inference.token_budget import JUDGE_TOKENS, TEACHER_TOKENS, TokenBudget, TokenUsage
+from engine.records.capture import CaptureMetrics
 from engine.records.curve import LearningCurve
+from engine.records.record import Identity
 from engine.records.report import Report
 from engine.runs.recipe import identify
+from engine.storage.artifact import RowCounts
 from jobs.commands import summary
 from jobs.pipeline import pipeline
 from jobs.steps import labels, reports, worth
@@ -59,6 +66,41 @@ def test_report_says_what_the_run_cost_and_what_a_request_saves(made):
     capacity = next(each for each in found.signals if each.name == "capacity")
     assert not capacity.fired and capacity.number.high == 3  # one prompt on which they do not differ shows nothing
     assert found.decompositions[0].both_right.count == 1
+
+
+def captured(work, **tokens):
+    """Write an artifact `capture` for which each teacher read so many tokens."""
+    contract = work.contract.model_copy(update={"capture": Capture()})
+    job = next(job for job in pipeline(contract) if job.name == "capture")
+    context = type(work)(**{**vars(work), "contract": contract}).context(job, log=lambda text: None, progress=lambda text: None)
+    of = {"examples": 1, "masked": 0, "target_tokens": 1, "agreement": 1.0, "mean_k": 1.0, "mean_tail": 0.0, "bytes_per_token": 1.0}
+    metrics = {name: {**of, "tokens_read": read} for name, read in tokens.items()}
+    context.writer.clear()
+    context.writer.metrics = CaptureMetrics.model_validate(
+        {"constraint": "none", "gate": "none", "tokens_paid": 0, "teachers": metrics}
+    )
+    context.writer.finish(Identity("capture", {}, {}, "f"), RowCounts(0, {}))
+
+
+def test_what_reads_for_a_capture_has_the_price_of_its_teacher_and_what_has_none_is_named(made):
+    work, again = made
+    usage = TokenBudget(work.folder / "ledger" / TEACHER_TOKENS, None)
+    for payee in ("capture", "rewrite", "on_policy"):
+        usage.add(payee, TokenUsage(4, 1_000_000, 0))
+    dear = {"t": {"per_1m_in": 8.0}, "u": {"per_1m_in": 2.0}}
+    price = Price.model_validate({"currency": "EUR", "per_machine_hour": 0, "teachers": dear})
+    budget = work.contract.budget.model_copy(update={"price": price})
+    model = EndpointModel(type="endpoint", url="http://h/v1", path="m")
+    teachers = work.contract.teachers.model_copy(update={"models": (Teacher(name="t", model=model),)})
+    cost = again(budget=budget, teachers=teachers).worth.cost
+    assert cost.derived == 0 and "tokens of rewrite, capture, as budget.price.tokens is 0" in cost.without
+    assert {"tokens of teachers that score on-policy samples", "answers to the holdout of t"} <= set(cost.without)
+    captured(work, t=30, u=10)
+    cost = again(budget=budget).worth.cost
+    assert cost.derived == pytest.approx(0.75 * 8 + 0.25 * 2) and "tokens of rewrite, as budget.price.tokens is 0" in cost.without
+    free = price.model_copy(update={"teachers": {}})  # of models on own machines
+    found = again(budget=work.contract.budget.model_copy(update={"price": free})).worth.cost.without
+    assert not any("budget.price" in each for each in found)
 
 
 def test_labels_of_persons_have_a_price_and_tell_the_noise(made, monkeypatch):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 from ray.exceptions import RayTaskError
 
@@ -63,17 +64,17 @@ def examples_of(dataset: Artifact, split: str, count: int) -> list[tuple[Chat, s
 
     Of the other shards only the column `split` is read.
     """
-    folder, table = dataset.folder / "examples", dataset.table("examples")
-    places = [np.flatnonzero(np.asarray(rows["split"].to_pylist()) == split) for rows in iterate(folder, table, ["split"])]
-    ends = np.cumsum([len(each) for each in places], dtype=np.int64)
+    folder, table, is_wanted = dataset.folder / "examples", dataset.table("examples"), pc.field("split") == split
+    ends = np.cumsum([len(rows.filter(is_wanted)) for rows in iterate(folder, table, ["split"])], dtype=np.int64)
     total = int(ends[-1]) if len(ends) else 0
     wanted = np.linspace(0, total, min(count, total), endpoint=False).astype(np.int64)
     owners = np.searchsorted(ends, wanted, side="right")
     found: list[tuple[Chat, str]] = []
     for owner in np.unique(owners):
-        [rows] = iterate(folder, replace(table, shards=[table.shards[owner]]), ["messages", "target"])
-        own = wanted[owners == owner] - (ends[owner] - len(places[owner]))
-        found += [(row["messages"], row["target"]) for row in rows.take(pa.array(places[owner][own])).to_pylist()]
+        [shard] = iterate(folder, replace(table, shards=[table.shards[owner]]), ["messages", "target", "split"])
+        rows = shard.filter(is_wanted)
+        own = pa.array(wanted[owners == owner] - (ends[owner] - len(rows)))
+        found += [(row["messages"], row["target"]) for row in rows.take(own).to_pylist()]
     return found
 
 

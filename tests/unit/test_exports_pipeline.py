@@ -162,6 +162,6 @@ def test_the_probe_is_spread_over_the_dataset_and_reads_no_more_of_it_than_it_ne
     def targets(split: str, count: int) -> list[str]:
         return [target for _, target in exports.examples_of(dataset, split, count)]
 
-    assert targets("validation", 2) == ["1", "21"] and reads == [["split"]] * 4 + [["messages", "target"]] * 2
+    assert targets("validation", 2) == ["1", "21"] and reads == [["split"]] * 4 + [["messages", "target", "split"]] * 2
     assert targets("validation", 7) == ["1", "5", "11", "17", "23", "29", "35"]
     assert targets("train", 99) == [str(number) for number in range(0, 40, 2)] and targets("none", 3) == []

@@ -59,7 +59,7 @@ families: setup  ## Prunes a tiny random model of every family of transformers, 
 search: setup  ## A search for a student's keys, killed once and resumed.
 	@$(BIN)/python -m pytest -q -rP --durations=10 -m search tests/line
 
-clinc: setup  ## Intents of CLINC150 in the folder CLINC: a teacher tuned on people's labels, students distilled from it; two hours, resumable.
+clinc: setup  ## Intents of CLINC150 in the folder CLINC: a teacher tuned on people's labels, students distilled from it; 130 minutes by estimate, resumable.
 	@test -n "$(CLINC)" || { echo "Name the folder with data_full.json of CLINC150: make clinc CLINC=/path/to/it"; exit 1; }
 	@$(BIN)/python -m jobs.bench.clinc prepare "$(CLINC)" runs/clinc/data
 	@$(BIN)/rayleigh run jobs/contracts/clinc/teacher.yaml runs/clinc/teacher

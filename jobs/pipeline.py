@@ -65,7 +65,14 @@ def tokens_job(name: str = "tokens", *, examples: str = "dataset") -> Job:
 def capture_job() -> Job:
     """Return the job that scores the examples' targets with the teachers."""
     reads = ("specialist.task_units", "teachers", "capture", "budget.teacher_tokens")
-    advice = "Raise budget.teacher_tokens, delete {run}/capture and run again: what is paid is kept."
+    again = "delete {run}/capture and run again: what is paid is kept."
+    why = "`error` in the table captured of {run}/capture says why. "
+    losses = {
+        "budget_exhausted": f"Raise budget.teacher_tokens, {again}",
+        "too_long": f"{why}Raise the max_model_len of the teacher's model, or give shorter prompts; then {again}",
+        "refused": f"{why}Score with another teacher (capture.teachers), then {again}",
+        "error": f"{why}Put it right, then {again}",
+    }
     return Job(
         "capture",
         needs=("dataset", "tokens"),
@@ -73,7 +80,7 @@ def capture_job() -> Job:
         reads=reads,
         run="jobs.steps.capture:run",
         inputs="jobs.steps.trained:inputs",
-        losses={"budget_exhausted": advice},
+        losses=losses,
         chosen=("copies",),
     )
 

@@ -14,7 +14,7 @@ class Export(Section):
     """Least share of target tokens of a probe from the dataset for which the export's first choice is the student's; below it the
     export is refused as broken, before it is evaluated."""
     probe: Positive = 32
-    """Examples of the probe, from the validation split."""
+    """Examples of the probe, evenly spread over the validation split."""
 
 
 class Gguf(Export):
@@ -52,7 +52,7 @@ class Int4(Export):
     iterations: Positive = 50
     """Steps of the rounding of a layer, for `gptq`: minutes on a CPU, seconds on a GPU."""
     calibration: Positive = 64
-    """Training examples on which the export is calibrated."""
+    """Training examples on which the export is calibrated, evenly spread over them."""
     name: Name = Field(default_factory=lambda data: data.get("type", "gptq"))
     """Name of the export; the deployment is called STUDENT.NAME. Default: `type`."""
 

@@ -138,6 +138,16 @@ class Student(Section):
         return self
 
     @model_validator(mode="after")
+    def recovers_with_examples(self) -> "Student":
+        shrink = self.init.shrink
+        if shrink and shrink.steps > 1 and shrink.recover_steps and not self.objectives.reads_examples:
+            raise ValueError(
+                f"init.shrink.recover_steps: found {shrink.recover_steps}, expected 0 with objectives over pairs alone, which have "
+                "their reference after the last cut. Add one over examples, such as sft, or cut in one step."
+            )
+        return self
+
+    @model_validator(mode="after")
     def exports_have_a_runtime(self) -> "Student":
         if self.dtype == "float32" and (names := [each.name for each in self.exports if each.type in ("gptq", "awq")]):
             raise ValueError(f"dtype: found float32 with the export {names[0]}, expected bfloat16: vLLM has no such 4-bit layers")

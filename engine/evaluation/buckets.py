@@ -4,7 +4,8 @@
     pool            train, hard, refusal ...
     tier            confidence tier of the answer, 0 = surest
     synthesis       how the prompt was written: by which entry of `prompts.synthesize`; prompts of a source are no bucket
-    contrastive     boundary material that is made of failed answers: correction, contrast, refusal, ask, rewrite
+    contrastive     boundary material that is made of failed answers: correction, contrast, refusal, ask, rewrite; and `swap`, which
+                    is made of other examples (`curation.swaps`)
     target          a part that the student learns before the final answer: rationale, limits
     representation  the form in which it learns the answer: compact JSON in the order of the schema, or as the teacher wrote it
 
@@ -32,6 +33,7 @@ KINDS = {
     "synthesis": "prompts that {} wrote",
     "contrastive": "examples of the kind {}, made of failed answers",
 }
+SWAPS = "examples with other quoted values, made of other examples (curation.swaps)"
 
 
 class ExampleFacts(NamedTuple):
@@ -44,7 +46,7 @@ class ExampleFacts(NamedTuple):
     synthesis: str
     """Name of the entry of `prompts.synthesize`; "" for a prompt of a source."""
     contrastive: str
-    """Kind of an example that is made of a failed answer; "" for an answer."""
+    """Kind of an example that is made of a failed answer or of another example; "" for an answer."""
     changed: frozenset[str] = frozenset()
     """VARIANTS in which it has another target."""
 
@@ -117,7 +119,8 @@ def _left_out(orders: Sequence[Sequence[ExampleFacts]], kind: str, value: str) -
     inside = {each.example_id for each in orders[0] if each.value(kind) == value}
     rests = [[each for each in order if each.example_id not in inside] for order in orders]
     total, rest = len(orders[0]), len(rests[0])
-    bucket = Bucket(kind, value, KINDS[kind].format(value), total - rest)
+    what = SWAPS if (kind, value) == ("contrastive", "swap") else KINDS[kind].format(value)
+    bucket = Bucket(kind, value, what, total - rest)
     size = next((int(share * total) for share in SHARES if int(share * total) <= rest), 0)
     if not rest:
         return bucket._replace(left_out="all examples are in it")

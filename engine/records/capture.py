@@ -44,9 +44,12 @@ class CaptureMetrics(Record):
 
     @property
     def lines(self) -> list[str]:
-        """What each teacher scored, in words."""
-        return [
+        """What each teacher scored, and on how much of it students can be trained, in words."""
+        teachers = [
             f"{name}: {each.target_tokens} target tokens of {each.examples} examples; the first choice is the target at "
             f"{each.agreement:.1%}; {each.mean_k:.1f} entries, {each.mean_tail:.2%} tail and {each.bytes_per_token:.1f} B a token"
             for name, each in self.teachers.items()
+        ]
+        return teachers + [
+            f"tokenizer {key}: {share:.1%} of the target tokens can be laid on it" for key, share in self.aligned.items()
         ]

@@ -106,6 +106,9 @@ class TrainingSetup(Record):
     """What `init.shrink` kept; null for another `init`."""
     preferences: dict[str, PreferenceAudit] = Field(default={}, exclude_if=_empty)
     """Split -> its preference pairs; empty without an objective that reads them."""
+    covered: dict[str, float] = Field(default={}, exclude_if=_empty)
+    """Split -> share of its target tokens, by weight, at which the teacher's distribution is used; empty without an objective that
+    reads it."""
 
 
 class ValidationLoss(Record):

@@ -6,7 +6,6 @@ runs only what is missing. `--json` prints a `PruneBench`.
 """
 
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,7 +25,7 @@ from engine.records.student import StudentMetrics
 from engine.rows import PREDICTION
 from engine.runs.job import Job, JobContext, run_pipeline, unfinished
 from engine.stats.bootstrap import TwoWayBootstrap
-from engine.storage.artifact import RowCounts, load_artifact
+from engine.storage.artifact import RECORD, Artifact, RowCounts, load_artifact
 from engine.storage.folder import Folder
 from jobs import places, workspace
 from jobs.pipeline import student_job, tokens_job
@@ -85,7 +84,8 @@ def bench(run: str, work: str, *, student: str, order: Order, profile: str) -> P
     """Train and compare `student` of the finished run `run` in the folder `work`.
 
     Raises:
-        InputError: the contract has no such student with hand-picked layers, or it reads a capture.
+        InputError: the contract has no such student with hand-picked layers, it reads a capture, its objectives do not allow the
+            cuts, or the folder `work` has examples of another run.
         MissingArtifact: the run has no dataset yet.
     """
     there, where = workspace.reopen(run), Folder(os.path.abspath(work))
@@ -97,8 +97,13 @@ def bench(run: str, work: str, *, student: str, order: Order, profile: str) -> P
             f"--student: {student} learns from the teacher's distribution, which this benchmark does not capture. Compare it with "
             "`rayleigh bench recipe`, or name a student without forward_kl, reverse_kl, jsd and uld."
         )
+    if order.steps > 1 and order.recover_steps and not there.contract.student(student).objectives.reads_examples:
+        raise InputError(
+            f"--recover-steps: found {order.recover_steps}, expected 0 for {student}, whose objectives read pairs alone: they have "
+            "their reference after the last cut. Or cut in one step: --steps 1."
+        )
     for name in INPUTS:
-        copy_artifact(workspace.finished(there.folder, name).folder, where / name)
+        copied(workspace.finished(there.folder, name), where / name)
     there = replace(there, folder=where, profile=load_profile(places.profile_path(profile)))
     chosen, seeds = there.contract.student(student), range(order.seeds)
     by_hand = [copy(chosen, BY_HAND, seed, order) for seed in seeds]
@@ -147,10 +152,21 @@ def examine(context: JobContext) -> RowCounts:
     return ablate_trainings.examine(replace(context, contract=context.contract.model_copy(update={"students": students})))
 
 
-def copy_artifact(source: Folder, target: Folder) -> None:
-    """Copy a finished artifact, unless the target is one."""
-    if load_artifact(target) is None:
-        shutil.copytree(source.path, target.path, dirs_exist_ok=True)
+def copied(source: Artifact, target: Folder) -> None:
+    """Copy a finished artifact of a run into a folder of trainings, unless it is there; its record comes last.
+
+    Raises:
+        InputError: the target is another artifact.
+    """
+    found = load_artifact(target)
+    if found is None:
+        for name in sorted(source.folder.files(), key=lambda name: name == RECORD):
+            target.write(name, source.folder.read(name))
+    elif found.fingerprint != source.fingerprint:
+        raise InputError(
+            f"--work: {target} is no copy of {source.folder}: the folder has trainings on other examples than those of the run, or "
+            "answers to another holdout. Name another folder."
+        )
 
 
 def _with(work: Workspace, students: Sequence[Student]) -> Workspace:

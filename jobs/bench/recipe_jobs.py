@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from engine.contract.contract import Contract
-from engine.errors import InputError
 from engine.rows import Row
 from engine.runs.job import SIGNAL_SECONDS, Job, JobContext, run_pipeline
 from engine.runs.recipe import imported
-from engine.storage.artifact import Artifact, load_artifact
-from jobs.bench.prune import copy_artifact
+from engine.storage.artifact import Artifact
+from jobs.bench.prune import copied
 from jobs.bench.recipe_variants import Trained
 from jobs.contracts.order_mail import generate as order_mail
 from jobs.pipeline import capture_job, student_job, tokens_job
@@ -92,12 +91,7 @@ class Jobs:
             InputError: the folder has another dataset.
         """
         folder = self.work.folder / "trainings" / each.group
-        copy_artifact(self.dataset.folder, folder / "dataset")
-        found = load_artifact(folder / "dataset")
-        if found is None or found.fingerprint != self.dataset.fingerprint:
-            raise InputError(
-                f"--work: {self.work.folder} has trainings on other examples than those of the run. Name another folder."
-            )
+        copied(self.dataset, folder / "dataset")
         return replace(self.work, folder=folder, contract=each.contract, root=each.variant.root)
 
     def training(self, trainings: Sequence[Trained]) -> list[Job]:

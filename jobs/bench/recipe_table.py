@@ -34,6 +34,8 @@ class Decoded(Record):
     """Share of answers that fit the answer schema; null without one."""
     of_teacher: Estimate | None = None
     """Mean over that of the teacher on the same mails, which answers as it is served; null if the teacher has none right."""
+    of_teacher_clustered: Estimate | None = None
+    """The same; the interval draws mails of one phrasing together. The table shows this one."""
     worst_of_teacher: float | None = None
     """The same of the worst seed."""
     difference: Estimate | None = None
@@ -170,6 +172,7 @@ def decoded(each: Measured, base: Measured | None, way: Way, *, teacher: Array |
         worst=min(by_seed),
         valid=None if np.isnan(valid).all() else round(float(np.nanmean(valid)), DIGITS),
         of_teacher=None if teacher is None else draws.mails.share(exact, teacher),
+        of_teacher_clustered=None if teacher is None else draws.phrasings.share(exact, teacher),
         worst_of_teacher=round(min(by_seed) / level, DIGITS) if level else None,
         difference=None if other is None else draws.mails.value(exact, other),
         difference_clustered=None if other is None else draws.phrasings.value(exact, other),
@@ -188,7 +191,10 @@ def as_text(result: RecipeBench) -> str:
         "phrasing that training has"
     )
     teacher = [f"teacher {result.teacher.name}: {interval(result.teacher.exact_match)}"] if result.teacher else []
-    parts = ["\n".join([head, *teacher]), _levels(result)]
+    levels = (
+        f"exact match; of teacher: its share of the teacher's, with {100 * result.level:g} % intervals over seeds and phrasings"
+    )
+    parts = ["\n".join([head, *teacher]), f"{levels}\n\n{_levels(result)}"]
     if any(each.decoded["served"].difference for each in result.results):
         parts += [f"less {result.results[0].contract}, with {100 * result.level:g} % intervals", _differences(result)]
     return "\n\n".join(parts)
@@ -201,7 +207,7 @@ def _levels(result: RecipeBench) -> str:
         numbers: list[str] = []
         for way in each.decoded.values():
             levels = [_number(value) for value in (way.mean.value, way.sd, way.worst)]
-            numbers += [*levels, interval(way.of_teacher), _number(way.worst_of_teacher)]
+            numbers += [*levels, interval(way.of_teacher_clustered), _number(way.worst_of_teacher)]
         rows.append([each.contract, each.student, f"{each.parameters / 1e6:.1f} M", f"{each.seconds:.0f}", *numbers])
     return columns(rows, head=["contract", "student", "parameters", "seconds", *ways])
 

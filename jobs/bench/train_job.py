@@ -12,7 +12,7 @@ from engine.rows import STEP
 from engine.runs.job import run_job
 from engine.storage.folder import Folder
 from engine.students.training import setup
-from jobs.bench.prune import copy_artifact
+from jobs.bench.prune import copied
 from jobs.bench.train_sides import Task, batches, lengths, serve, tokens_of
 from jobs.bench.turns import Round
 from jobs.pipeline import student_job
@@ -47,7 +47,7 @@ def _seconds(work: Workspace, task: Task, steps: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="rayleigh-bench-") as name:
         here = replace(work, folder=Folder(name), contract=contract)
         for each in INPUTS:
-            copy_artifact(work.folder / each, here.folder / each)
+            copied(setup.artifact(f"{work.folder}/{each}"), here.folder / each)
         began = time.perf_counter()
         made = run_job(here.context(student_job(f"students/{student.name}"), log=lambda line: None, progress=lambda line: None))
         whole = time.perf_counter() - began

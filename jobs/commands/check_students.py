@@ -31,7 +31,7 @@ def verify_students(contract: Contract) -> None:
 
 
 def _problems(student: Student) -> Iterator[str]:
-    path, most, shrink = f"students.{student.name}", student.max_steps, student.init.shrink
+    path, most = f"students.{student.name}", student.max_steps
     if most is not None and student.warmup_steps is not None and student.warmup_steps >= most:
         yield (
             f"{path}.warmup_steps: found {student.warmup_steps}, expected less than max_steps, which is {most}: the learning rate "
@@ -46,11 +46,6 @@ def _problems(student: Student) -> Iterator[str]:
         yield (
             f"{path}.objectives.hidden: found with init.vocabulary, expected one of them: a trimmed vocabulary has other tokens "
             "than the source, so that their hidden states cannot be compared. Use forward_kl."
-        )
-    if shrink and shrink.steps > 1 and shrink.recover_steps and not student.objectives.reads_examples:
-        yield (
-            f"{path}.init.shrink.recover_steps: found {shrink.recover_steps}, expected 0 with objectives over pairs alone, which "
-            "have their reference after the last cut. Add one over examples, such as sft, or cut in one step."
         )
 
 

@@ -2,11 +2,13 @@
 
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 from ray.exceptions import RayTaskError
@@ -42,11 +44,11 @@ def run(context: JobContext) -> RowCounts:
     assert export is not None, "the pipeline names each export"
     trained = context.artifact(f"students/{student_name}")
     dataset = context.artifact("dataset")
-    examples = list(islice(examples_of(dataset, "validation"), export.probe))
+    examples = examples_of(dataset, "validation", export.probe)
     packages = gguf.PACKAGES.folder(context.profile, context.models)
     order = Order(deployment, export, student.dtype, trained.fingerprint, examples, packages)
     if isinstance(export, Int4):
-        calibration = list(islice(examples_of(dataset, "train"), export.calibration))
+        calibration = examples_of(dataset, "train", export.calibration)
         order = order._replace(packages=int4.PACKAGES.folder(context.profile, context.models), calibration=calibration)
     task = ray.remote(_make).options(**ray_options.resources(context.profile.trainer))
     folders = Folder(absolute(trained.folder / "model")), Folder(absolute(context.writer.folder / "model"))
@@ -57,11 +59,23 @@ def run(context: JobContext) -> RowCounts:
     return RowCounts(1, {"exported": 1})
 
 
-def examples_of(dataset: Artifact, split: str) -> Iterator[tuple[Chat, str]]:
-    """Yield chat and target of each example of `split`, one shard after the other."""
-    for rows in iterate(dataset.folder / "examples", dataset.table("examples"), ["messages", "target", "split"]):
-        for row in rows.filter(pc.field("split") == split).to_pylist():
-            yield row["messages"], row["target"]
+def examples_of(dataset: Artifact, split: str, count: int) -> list[tuple[Chat, str]]:
+    """Return chat and target of `count` examples of `split`, or of all, evenly spread: the first ones may be alike.
+
+    Of the other shards only the column `split` is read.
+    """
+    folder, table, is_wanted = dataset.folder / "examples", dataset.table("examples"), pc.field("split") == split
+    ends = np.cumsum([len(rows.filter(is_wanted)) for rows in iterate(folder, table, ["split"])], dtype=np.int64)
+    total = int(ends[-1]) if len(ends) else 0
+    wanted = np.linspace(0, total, min(count, total), endpoint=False).astype(np.int64)
+    owners = np.searchsorted(ends, wanted, side="right")
+    found: list[tuple[Chat, str]] = []
+    for owner in np.unique(owners):
+        [shard] = iterate(folder, replace(table, shards=[table.shards[owner]]), ["messages", "target", "split"])
+        rows = shard.filter(is_wanted)
+        own = pa.array(wanted[owners == owner] - (ends[owner] - len(rows)))
+        found += [(row["messages"], row["target"]) for row in rows.take(own).to_pylist()]
+    return found
 
 
 def _make(order: "Order", source: Folder, target: Folder) -> ExportMetrics:

@@ -82,8 +82,11 @@ def run(context: JobContext, callbacks: Sequence[UserCallback] = ()) -> RowCount
     context.writer.metrics = measured.model_copy(update={"on_policy": rounds.metrics}) if rounds else measured
     context.writer.warnings += [*unseen(student, best), *diverged(ended)]
     context.writer.warnings += on_policy.warnings(student, rounds.metrics) if rounds else ()
-    assert best.progress.setup is not None, "the loop writes it with its first checkpoint"
-    return row_counts(student, data, best.progress.setup)
+    setup = best.progress.setup
+    assert setup is not None, "the loop writes it with its first checkpoint"
+    if setup.covered:
+        context.writer.warnings += training_data.uncovered(student, setup, context.artifact(CAPTURE), key_of(tokens, student))
+    return row_counts(student, data, setup)
 
 
 def row_counts(student: Student, dataset: Artifact, setup: TrainingSetup) -> RowCounts:

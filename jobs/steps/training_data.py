@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from engine.contract.objectives import CAPTURED
 from engine.contract.students import Student
 from engine.errors import InputError
+from engine.records.student import TrainingSetup
 from engine.records.tokens import TokensMetrics
 from engine.rows import PREFERENCE
 from engine.storage.artifact import Artifact
@@ -12,8 +14,10 @@ from engine.students.data import flat
 from engine.students.init.prune import count_positions
 from engine.students.init.source import LEAST_TOKENS, check_shrink
 from engine.students.init.tokenizer import description, key_of
-from engine.students.training.setup import check_split
+from engine.students.training.setup import check_split, reach
 from engine.students.training.state import SPLITS
+
+LEAST_COVERED = 0.5  # of a split's target tokens: below it, a student hardly learns from the distributions that were paid
 
 
 def check(student: Student, source: Path, dataset: Artifact, tokens: Artifact) -> list[str]:
@@ -43,6 +47,16 @@ def check(student: Student, source: Path, dataset: Artifact, tokens: Artifact) -
             f"training ({rows} {what}): the learning rate would never be reached. Lower it, or use warmup_ratio."
         )
     return list(_warnings(student, rows, what, steps))
+
+
+def uncovered(student: Student, setup: TrainingSetup, capture: Artifact, key: str) -> list[str]:
+    """Return a warning for each split of which a capture covers less than half; `key` is the student's tokenizer in `tokens`."""
+    return [
+        f"student {student.name}: the teacher's distribution is used at {share:.1%} of the target tokens of the {split} split, at "
+        f"the others {', '.join(name for name in CAPTURED if name in student.objectives.active)} is 0: {reach(capture, key)}"
+        for split, share in setup.covered.items()
+        if share < LEAST_COVERED
+    ]
 
 
 def _check_positions(student: Student, source: Path, longest: int) -> None:

@@ -8,6 +8,7 @@ from made_run import made_run
 from typer.testing import CliRunner
 
 from engine.errors import InputError, MissingArtifact
+from engine.evaluation.buckets import ExampleFacts, buckets
 from engine.records.attribution import Attribution
 from engine.records.curve import LearningCurve
 from engine.rows import EXAMPLE, HOLDOUT, PICKED, PREDICTION, PROMPT, REJECT, from_rows
@@ -173,3 +174,17 @@ def test_run_without_buckets_says_why(tmp_path):
 def test_command_takes_one_of_buckets_and_curve(run):
     result = CliRunner().invoke(app, ["ablate", run.folder.url, "--buckets", "--curve"])
     assert result.exit_code == 1 and "found both, expected one of them" in result.output
+
+
+def test_examples_with_other_quoted_values_are_a_bucket():
+    def fact(name, kind):
+        return ExampleFacts(name, teacher="t", pool="train", tier=None, synthesis="", contrastive=kind)
+
+    names = [f"{number:02}" for number in range(40)]
+    facts = [*(fact(name, "") for name in names), *(fact(f"{name}-swap1", "swap") for name in names[:10]), fact("50-ask", "ask")]
+    found = {bucket.name: bucket for bucket in buckets(facts, seeds=2)}
+    swaps = found["contrastive swap"]
+    assert swaps.what == "examples with other quoted values, made of other examples (curation.swaps)" and swaps.examples == 10
+    assert swaps.without and swaps.with_it and swaps.without.size == swaps.with_it.size == 38
+    assert not any("swap" in name for draw in swaps.without.draws for name in draw)
+    assert found["contrastive ask"].what == "examples of the kind ask, made of failed answers"

@@ -25,6 +25,7 @@ from jobs.bench.recipe_jobs import by_group, generated
 from jobs.bench.recipe_table import WAYS, Answers, Draws, Measured, RecipeBench, as_text, results
 from jobs.bench.recipe_variants import students, trained, variants
 from jobs.contracts.order_mail import generate
+from jobs.terminal.console import interval
 
 METRICS = {
     "name": "s", "parameters": 22_500_000, "source": "m", "source_parameters": 9, "source_layers": 2, "layers": [0], "zero": 2,
@@ -119,6 +120,21 @@ def test_numbers_are_of_seeds_and_mails_and_differences_are_paired():
     served, free = new.decoded["served"], new.decoded["free"]
     assert served.difference.value == 0.25 and free.difference.value == free.difference.high == 0
     assert served.difference_clustered.value == 0.25 and served.difference_clustered.high == 0.5  # mails of phrasing b alone
+
+
+def test_share_of_the_teacher_is_shown_with_the_interval_over_phrasings():
+    right = np.repeat(np.random.default_rng(0).random(20) < 0.5, 30).astype(float)
+    rows = [Answers(right, np.full(600, np.nan))] * 2
+    metrics = [StudentMetrics.model_validate(METRICS)] * 2
+    one = Measured("new", "s", ["s-0", "s-1"], metrics, dict.fromkeys(WAYS, rows))
+    scenarios = [str(number // 30) for number in range(600)]
+    [found] = results([one], np.ones(600), Draws(2, scenarios, Evaluation(bootstrap=300)))
+    alone, together = found.decoded["served"].of_teacher, found.decoded["served"].of_teacher_clustered
+    assert alone.value == together.value and together.high - together.low > 2 * (alone.high - alone.low)
+    shown = as_text(
+        RecipeBench(run="r", folder="f", seeds=2, mails=600, phrasings=20, seen=0, level=0.95, teacher=None, results=[found])
+    )
+    assert interval(together) in shown and interval(alone) not in shown and "intervals over seeds and phrasings" in shown
 
 
 def test_interval_over_clusters_is_wider_where_their_mails_are_alike():

@@ -225,6 +225,8 @@ def test_record_names_agreement_entries_tail_and_bytes(tmp_path) -> None:
     [text] = CaptureMetrics(constraint="answer", gate="none", teachers={"t": measured}, tokens_paid=1).lines
     assert text.startswith("t: 26 target tokens of 2 examples; the first choice is the target at 88.5%; 4.0 entries")
     assert joined([]).starts.tolist() == [0]
+    known = CaptureMetrics(constraint="answer", gate="none", teachers={"t": measured}, tokens_paid=1, aligned={"0a": 0.25})
+    assert known.lines == [text, "tokenizer 0a: 25.0% of the target tokens can be laid on it"]
 
 
 GEMMA = "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}<end>\n{% endfor %}"

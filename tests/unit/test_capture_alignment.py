@@ -14,12 +14,14 @@ from transformers import PreTrainedTokenizerFast
 
 from engine.capture.compact import entries, pack
 from engine.capture.schemas import CAPTURE, VOCABULARY
-from engine.contract.objectives import Divergence, Uld
+from engine.contract.objectives import Divergence, Objectives, Uld
 from engine.contract.students import Student
+from engine.errors import InputError
 from engine.inference.scoring import Distribution
 from engine.inference.token_bytes import special_ids, token_bytes
 from engine.records.capture import CaptureMetrics, TeacherCapture
 from engine.records.record import Identity
+from engine.records.student import TrainingSetup
 from engine.rows import TOKENS, from_rows
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts
 from engine.storage.folder import Folder
@@ -32,6 +34,7 @@ from engine.students.objectives import OBJECTIVES
 from engine.students.objectives.outputs import Outputs
 from engine.students.training import setup
 from engine.students.training.state import TrainSpec
+from jobs.steps import training_data
 
 MEASURED = {
     "examples": 1, "masked": 0, "target_tokens": 1, "tokens_read": 1, "agreement": 1.0, "mean_k": 1.0, "mean_tail": 0.0,
@@ -232,9 +235,8 @@ def test_a_text_that_is_not_the_captured_one_has_no_distribution(tmp_path) -> No
     assert pa.types.is_binary(CAPTURE.field("ids").type)
 
 
-def test_a_training_reads_a_capture_for_the_examples_of_each_split(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    made = artifact(tmp_path, t=(None, [(name, distribution("abcdxy", {})) for name in ("01", "02")]))
+def examples(tmp_path: Path, made: Artifact, objectives: dict[str, Any]) -> tuple[TrainSpec, dict[str, Packed]]:
+    """Three examples, the third of which no test captures, as a training on the capture `made` loads them."""
     rows = [
         {
             "example_id": name, "split": split, "kind": "answer", "ids": [5, 6, *ids(CUT, text)], "target_start": 2, "weight": 1.0,
@@ -245,11 +247,50 @@ def test_a_training_reads_a_capture_for_the_examples_of_each_split(tmp_path, mon
     writer = ArtifactWriter(Folder(str(tmp_path / "tokens")))
     writer.put("examples_k", from_rows(rows, TOKENS), TOKENS)
     tokens = writer.finish(Identity("tokens", {}, {}, "0"), RowCounts(3, {"tokenised": 3}))
-    section = {"name": "s", "init": {"model": {"source": "x"}}, "objectives": {"forward_kl": 1}}
+    section = {"name": "s", "init": {"model": {"source": "x"}}, "objectives": objectives}
     spec = TrainSpec(Student.model_validate(section), "", "", "cpu", tokens.folder.path, "k", capture=made.folder.path)
-    splits = setup.load_examples(spec, tokens, PrunedModel(None, CUT, 1, 1))
+    return spec, setup.load_examples(spec, tokens, PrunedModel(None, CUT, 1, 1))
+
+
+def test_a_training_reads_a_capture_for_the_examples_of_each_split(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    made = artifact(tmp_path, t=(None, [(name, distribution("abcdxy", {})) for name in ("01", "02")]))
+    _, splits = examples(tmp_path, made, {"forward_kl": 1})
     batch = collate(splits["train"], np.array([1, 0, -1]), pad=0)
     assert batch.teacher is not None and batch.teacher.gate.tolist() == [False] * 2 + [True] * 4
     assert batch.teacher.ids[2:, 0].tolist() == batch.labels[2:].tolist()
     validation = splits["validation"].teacher
     assert validation is not None and validation.gate.tolist() == [True] * 4
+
+
+def test_a_split_of_which_a_capture_covers_nothing_is_refused(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    other = artifact(tmp_path / "other", t=(None, [(name, distribution("ab", {})) for name in ("01", "02")]))
+    with pytest.raises(
+        InputError, match=r"no target token of the train split .* 1 of 1 targets were scored \(none lost"
+    ) as refused:
+        examples(tmp_path, other, {"sft": 0, "forward_kl": 1})
+    assert "budget.teacher_tokens" in str(refused.value) and str(other.folder) in str(refused.value)
+    half = artifact(tmp_path / "half", t=(None, [("01", distribution("abcdxy", {}))]))
+    with pytest.raises(InputError, match="no target token of the validation split"):
+        examples(tmp_path, half, {"forward_kl": 1})
+    examples(tmp_path, other, {"forward_kl": 0, "by_kind": {"refusal": {"forward_kl": 1}}})  # for no example here
+    examples(tmp_path, other, {"sft": 1})
+
+
+def test_a_training_says_of_which_share_of_a_split_it_uses_the_capture(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    scored = [("02", distribution("abcdxy", {})), ("03", distribution("xy", {}))]
+    made = artifact(tmp_path, t=(None, scored))
+    spec, splits = examples(tmp_path, made, {"forward_kl": 1})
+    shares = {name: setup.covered(split, spec.student) for name, split in splits.items()}
+    assert shares == {"train": pytest.approx(1 / 3), "validation": 1.0}
+    assert setup.covered(splits["train"], spec.student.model_copy(update={"objectives": Objectives()})) is None
+    found = TrainingSetup(
+        parameters=1, source_parameters=1, source_layers=1, examples={}, too_long=0, covered={"train": 1 / 3, "validation": 1.0}
+    )
+    rows, metrics = RowCounts(8, {"captured": 2, "too_long": 5, "copies": 1}), made.record.metrics | {"aligned": {"k": 0.625}}
+    record = made.record.model_copy(update={"row_counts": rows, "metrics": metrics})
+    [warning] = training_data.uncovered(spec.student, found, replace(made, record=record), "k")
+    assert "is used at 33.3% of the target tokens of the train split, at the others forward_kl is 0: " in warning
+    assert "2 of 7 targets were scored (5 too_long); 62.5% of the tokens of a sample can be laid on" in warning

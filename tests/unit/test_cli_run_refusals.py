@@ -1,12 +1,17 @@
 """What `rayleigh run` and its neighbours refuse before a job begins: folders, jobs and profiles that cannot be meant."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
-from made_run import workspace
+from made_run import made_run, workspace
 from typer.testing import CliRunner
 
+from engine.errors import InputError
+from engine.storage.artifact import load_artifact
+from engine.storage.folder import Folder
+from jobs.bench import prune
 from jobs.cli import app
 from jobs.workspace import Workspace
 
@@ -65,3 +70,34 @@ def test_benchmark_of_layers_refuses_a_student_that_reads_a_capture(toy: Workspa
     toy.folder.write("run.json", json.dumps(raw).encode())
     said = refused("bench", "prune", str(toy.folder), "--work", str(tmp_path / "work"), "--student", "small")
     assert "--student: small learns from the teacher's distribution, which this benchmark does not capture" in said
+
+
+def test_benchmark_of_layers_refuses_the_folder_of_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reached = []
+    monkeypatch.setattr(prune, "_run", lambda *_: reached.append(1) or sys.exit(9))
+    work, order = str(tmp_path / "work"), prune.Order(seeds=1, steps=1, recover_steps=0)
+    run = made_run("memory://prune/run", tmp_path / "seeds")  # as behind a URL
+    for _ in range(2):
+        with pytest.raises(SystemExit):
+            prune.bench(run.folder.url, work, student="small", order=order, profile="laptop")
+    for name in prune.INPUTS:
+        made, copy = load_artifact(run.folder / name), load_artifact(Folder(f"{work}/{name}"))
+        assert made and copy and made.fingerprint == copy.fingerprint
+        assert {path: made.folder.read(path) for path in made.folder.files()} == {
+            path: copy.folder.read(path) for path in copy.folder.files()
+        }
+    record = json.loads((run.folder / "dataset").read("record.json"))
+    (run.folder / "dataset").write("record.json", json.dumps({**record, "fingerprint": "other"}).encode())
+    with pytest.raises(InputError, match="has trainings on other examples than those of the run"):
+        prune.bench(run.folder.url, work, student="small", order=order, profile="laptop")
+    assert len(reached) == 2
+
+
+def test_benchmark_of_layers_refuses_cuts_between_which_nothing_can_be_trained(toy: Workspace, tmp_path: Path) -> None:
+    toy.save()
+    raw = json.loads(toy.folder.read("run.json"))
+    raw["contract"]["students"][0]["objectives"] = {"sft": 0, "dpo": {}}
+    raw["contract"]["curation"]["preferences"] = {}
+    toy.folder.write("run.json", json.dumps(raw).encode())
+    said = refused("bench", "prune", str(toy.folder), "--work", str(tmp_path / "work"), "--student", "small", "--steps", "2")
+    assert "--recover-steps: found 50, expected 0 for small" in said and not (tmp_path / "work").exists()

@@ -1,7 +1,6 @@
 """Exports in a run: jobs, recipes, evaluation, gate, promotion. Nothing is exported or loaded here."""
 
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -147,15 +146,22 @@ def test_missing_exporter_is_known_before_anything_is_paid(tmp_path: Path) -> No
         verify_exporters(work.contract, work.profile, root=work.root, models=work.models)
 
 
-def test_the_probe_reads_no_more_of_the_dataset_than_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_probe_is_spread_over_the_dataset_and_reads_no_more_of_it_than_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     writer = ArtifactWriter(Folder(str(tmp_path / "dataset")))
     turn = [{"role": "user", "content": "x"}]
     rows = [{"example_id": f"{n}", "messages": turn, "target": f"{n}", "split": ["train", "validation"][n % 2]} for n in range(40)]
     pieces = [from_rows(rows[at : at + 10], EXAMPLE) for at in range(0, 40, 10)]
     writer.tables["examples"] = shards.write_pieces(writer.folder / "examples", pieces, EXAMPLE, shard_rows=10)
     dataset = writer.finish(Identity("dataset", {}, {}, "0"), RowCounts(40, {"kept": 40}))
-    reads: list[int] = []
+    reads: list[list[str]] = []
     read = shards.read_shard
-    monkeypatch.setattr(shards, "read_shard", lambda *given, **named: reads.append(1) or read(*given, **named))
-    found = [target for _, target in islice(exports.examples_of(dataset, "validation"), 7)]
-    assert found == ["1", "3", "5", "7", "9", "11", "13"] and len(reads) == 2
+    monkeypatch.setattr(shards, "read_shard", lambda *given, **named: reads.append(given[2]) or read(*given, **named))
+
+    def targets(split: str, count: int) -> list[str]:
+        return [target for _, target in exports.examples_of(dataset, split, count)]
+
+    assert targets("validation", 2) == ["1", "21"] and reads == [["split"]] * 4 + [["messages", "target", "split"]] * 2
+    assert targets("validation", 7) == ["1", "5", "11", "17", "23", "29", "35"]
+    assert targets("train", 99) == [str(number) for number in range(0, 40, 2)] and targets("none", 3) == []

@@ -2,6 +2,7 @@
 
 import pytest
 
+from engine.capture.schemas import SCORED
 from engine.contract.contract import Contract
 from engine.contract.profile import Profile
 from engine.records.status import JobStatus
@@ -54,7 +55,8 @@ def test_contract_sets_the_share(tmp_path, limit, found):
 
 
 def test_losses_of_the_pipeline_are_labels_of_its_jobs():
-    jobs = {job.name: {*job.losses, *job.chosen} for job in pipeline(Contract.model_validate(CONTRACT))}
+    jobs = {job.name: {*job.losses, *job.chosen} for job in pipeline(Contract.model_validate(CONTRACT | {"capture": {}}))}
+    assert jobs["capture"] == {*SCORED.values, "copies"} - {"stop"}
     assert (
         jobs["prompts"] == {*REJECTED, *PROMPT_DROPS} and jobs["dataset"] == {*DROPPED_BY} - {""} and jobs["candidates"] <= {*POOLS}
     )

@@ -110,15 +110,21 @@ def test_a_dead_layer_is_the_least_important_one(by: Any) -> None:
     torch.testing.assert_close(huggingface.logits(cut_model(model, kept), IDS), huggingface.logits(model, IDS))
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen3"])
-def test_dead_hidden_channels_go_and_no_logit_changes(family: str) -> None:
-    model = built(family, hidden_size=128, tie_word_embeddings=False)
+@pytest.mark.parametrize(
+    ("family", "biases"),
+    [("llama", {}), ("llama", {"attention_bias": True, "mlp_bias": True}), ("qwen3", {"attention_bias": True})],
+    ids=["llama", "llama with biases", "qwen3"],
+)
+def test_dead_hidden_channels_go_and_no_logit_changes(family: str, biases: dict[str, bool]) -> None:
+    model = built(family, hidden_size=128, tie_word_embeddings=False, **biases)
     dead = torch.arange(0, 128, 2)
     with torch.no_grad():
         model.get_input_embeddings().weight[:, dead] = 0
         for layer in layers_of(model):
-            layer.self_attn.o_proj.weight[dead] = 0
-            layer.mlp.down_proj.weight[dead] = 0
+            for projection in (layer.self_attn.o_proj, layer.mlp.down_proj):
+                projection.weight[dead] = 0
+                if projection.bias is not None:
+                    torch.nn.init.normal_(projection.bias)[dead] = 0
     kept = shrink.chosen(importance.measure(model, batches()), WHOLE)
     assert torch.equal(kept.hidden, torch.arange(1, 128, 2))
     torch.testing.assert_close(

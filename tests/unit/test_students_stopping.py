@@ -6,6 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from engine.contract.profile import Pool
@@ -15,7 +17,7 @@ from engine.errors import ContractError, ModelError
 from engine.records.student import TrainingSetup
 from engine.students.training import launch, loop
 from engine.students.training.checkpoint_state import Progress
-from engine.students.training.schedule import learning_rate
+from engine.students.training.schedule import decay_steps, latest_decay_start, learning_rate
 from engine.students.training.state import Training, TrainSpec, WorkerContext
 from jobs.commands.check_students import student_line, student_notes, verify_students
 from jobs.commands.estimate import exactly
@@ -48,6 +50,15 @@ def test_numbers_without_a_meaning_are_refused(wrong: dict) -> None:
         student(**wrong)
 
 
+def test_pairs_alone_are_not_trained_between_two_cuts() -> None:
+    pairs = {"sft": 0, "dpo": 1}
+    with pytest.raises(ValidationError, match=r"init.shrink.recover_steps: found 50, expected 0 with objectives over pairs alone"):
+        student(init=CUT, objectives=pairs)
+    for more in ({"recover_steps": 0}, {"steps": 1}):
+        student(init={"shrink": {**CUT["shrink"], **more}}, objectives=pairs)
+    student(init=CUT, objectives={"dpo": 1})
+
+
 def test_the_metric_chooses_and_the_loss_decides_between_equals() -> None:
     progress = Progress()
     for step, (loss, metric) in enumerate([(2.0, 0.0), (1.0, 0.0), (0.9, 0.5), (0.5, 0.25), (0.6, 0.5), (0.7, 0.5)], start=1):
@@ -72,6 +83,24 @@ def test_constant_stays_and_wsd_falls_once_its_decay_has_begun() -> None:
     rates = [learning_rate(step, 100, wsd, 60) for step in range(60, 81)]  # 60 / (60 + 20): a quarter of all is decay
     assert rates == sorted(rates, reverse=True) and rates[-1] == 0 < rates[-2]
     assert learning_rate(99, 100, student(warmup_steps=0)) < 1e-3
+
+
+@given(total=st.integers(1, 2000), ratio=st.floats(0.001, 0.999))
+@example(total=8, ratio=0.2)
+@settings(deadline=None)
+def test_decay_that_nothing_begins_earlier_ends_with_the_last_step(total: int, ratio: float) -> None:
+    section = student(schedule="wsd", decay_ratio=ratio, warmup_steps=0)
+    start = latest_decay_start(total, section)
+    assert start + decay_steps(start, total, section) == total
+    assert learning_rate(total - 1, total, section, start) > 0  # no step is made for nothing
+
+
+def test_decay_of_every_length_ends_with_the_last_step() -> None:
+    for ratio in (0.05, 0.1, 0.2, 0.25, 0.3, 0.5, 0.9):
+        section = student(schedule="wsd", decay_ratio=ratio)
+        starts = [(total, latest_decay_start(total, section)) for total in range(1, 2001)]
+        assert all(start + decay_steps(start, total, section) == total for total, start in starts)
+        assert all(0 < start + decay_steps(start, total, section) <= total for total in range(2, 60) for start in range(1, total))
 
 
 class Clock:
@@ -112,6 +141,9 @@ class Clock:
         ({"schedule": "wsd", "epochs": 9}, [1, 2, 3, 3], 38, "early_stop", 30),
         ({"schedule": "wsd", "max_steps": 50}, [5, 4, 3, 2, 1], 50, "max_steps", 40),
         ({"schedule": "wsd", "max_steps": 99, "max_seconds": 20}, [5, 4], 20, "max_seconds", 16),
+        ({"schedule": "wsd", "max_steps": 99, "max_seconds": 12.5}, [5, 6], 12, "max_seconds", 10),
+        ({"schedule": "wsd", "max_steps": 99, "max_seconds": 20, "validate_steps": 9}, [5, 6, 7], 20, "max_seconds", 16),
+        ({"schedule": "wsd", "max_steps": 23}, [3, 2, 1], 23, "max_steps", 18),
         ({"max_steps": 25, "diverges": 12}, [3], 12, "diverged", None),
         ({"schedule": "wsd", "epochs": 9, "diverges": 33}, [1, 2, 3], 33, "diverged", 30),
         ({"schedule": "wsd", "max_steps": 50, "early_stop": None}, [1, 2, 3, 4, 5], 50, "max_steps", 40),
@@ -181,7 +213,6 @@ def test_a_training_whose_loss_is_no_number_any_more_says_so_with_or_without_a_b
             {"init": {**CUT, "vocabulary": {}}, "objectives": {"hidden": 1}},
             "students.s.objectives.hidden: found with init.vocabulary",
         ),
-        ({"init": CUT, "objectives": {"sft": 0, "dpo": 1}}, "students.s.init.shrink.recover_steps: found 50, expected 0 with"),
     ],
 )
 def test_check_refuses_settings_that_do_not_go_together(changes: dict, words: str) -> None:

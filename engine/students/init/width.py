@@ -202,7 +202,8 @@ def _weights(model: Any, parts: Anatomy, kept: Kept) -> Iterator[tuple[str, Tens
     """Yield name in the new model and weight."""
     weights = dict(model.named_parameters())
     for name, axes in parts.outside.items():
-        yield name, _select(weights[name].detach(), axes, {"hidden": kept.hidden}, parts)
+        found = _select(weights[name].detach(), axes, {"hidden": kept.hidden})
+        yield name, _rescaled(found, parts, kept) if axes == ("hidden",) else found
     for place, index in enumerate(kept.layers):
         heads = kept.kv_heads[place]
         chosen: dict[str, Tensor] = {
@@ -212,8 +213,9 @@ def _weights(model: Any, parts: Anatomy, kept: Kept) -> Iterator[tuple[str, Tens
             "query": _spread(heads, parts.head_size * parts.queries),
         }
         for name, axes in parts.layer.items():
-            weight = weights[f"{parts.prefix}.{index}.{name}"].detach()
-            yield f"{parts.prefix}.{place}.{name}", _select(weight, axes, chosen, parts)
+            found = _select(weights[f"{parts.prefix}.{index}.{name}"].detach(), axes, chosen)
+            is_norm = axes == ("hidden",) and name not in PARTS  # else it is the bias of a projection
+            yield f"{parts.prefix}.{place}.{name}", _rescaled(found, parts, kept) if is_norm else found
 
 
 def _spread(heads: Tensor, each: int) -> Tensor:
@@ -221,14 +223,17 @@ def _spread(heads: Tensor, each: int) -> Tensor:
     return (heads[:, None] * each + torch.arange(each)).flatten()
 
 
-def _select(weight: Tensor, axes: Axes, chosen: Mapping[str, Tensor], parts: Anatomy) -> Tensor:
+def _select(weight: Tensor, axes: Axes, chosen: Mapping[str, Tensor]) -> Tensor:
     result = weight
     for dimension, axis in enumerate(axes):
         if axis:
             result = result.index_select(dimension, chosen[axis].to(result.device))
-    if axes == ("hidden",) and len(chosen["hidden"]) < parts.shape.hidden:  # the mean of squares is over fewer channels
-        result = result * math.sqrt(parts.shape.hidden / len(chosen["hidden"]))
     return result.clone()
+
+
+def _rescaled(norm: Tensor, parts: Anatomy, kept: Kept) -> Tensor:
+    """Return the weight of a norm whose mean of squares is over fewer channels than before."""
+    return norm * math.sqrt(parts.shape.hidden / len(kept.hidden)) if len(kept.hidden) < parts.shape.hidden else norm
 
 
 def _buffers(model: Any, built: Any, parts: Anatomy, layers: Sequence[int]) -> None:

@@ -35,6 +35,8 @@ class Progress(BaseModel):
     stopped_early: bool = False
     decay_start: int | None = None
     """Steps done when the decay of the learning rate began; None before, and where the schedule has none."""
+    decayed_by_clock: bool = False
+    """Whether the decay began because `max_seconds` leaves just enough time for it."""
     is_over: bool = False
     ended_by: EndedBy = ""
     """What ended the training."""

@@ -67,7 +67,7 @@ def advance(training: Training) -> bool:
         return False
     by_clock = bool(student.max_seconds and seconds >= (1 - student.decay_ratio) * student.max_seconds)
     if progress.stopped_early or by_clock or progress.step >= latest_decay_start(training.total_steps, student):
-        progress.decay_start = progress.step
+        progress.decay_start, progress.decayed_by_clock = progress.step, by_clock and not progress.stopped_early
     return by_clock
 
 
@@ -76,10 +76,10 @@ def ended_by(training: Training, *, is_late: bool) -> EndedBy:
     progress, student = training.progress, training.spec.student
     if is_late and progress.step < training.last_step and not (progress.stopped_early and student.schedule != "wsd"):
         return "max_seconds"
+    if progress.decayed_by_clock and progress.step < training.total_steps:  # the decay that the clock began is done
+        return "max_seconds"
     if progress.stopped_early:
         return "early_stop"
-    if progress.step < training.total_steps:  # the clock began the decay, which is done
-        return "max_seconds"
     return "max_steps" if student.max_steps else "epochs"
 
 

@@ -30,5 +30,10 @@ def latest_decay_start(total: int, student: Student) -> int:
 
 
 def decay_steps(start: int, total: int, student: Student) -> int:
-    """Return the length of a decay that begins after `start` steps: its share of all steps, `start` included, is `decay_ratio`."""
+    """Return the length of a decay that begins after `start` steps: its share of all steps, `start` included, is `decay_ratio`.
+
+    One that nothing began earlier fills what is left of `total`, whichever way the share is rounded.
+    """
+    if start >= latest_decay_start(total, student):
+        return max(1, total - start)
     return max(1, min(total - start, round(start * student.decay_ratio / (1 - student.decay_ratio))))

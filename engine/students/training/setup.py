@@ -5,10 +5,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from engine.contract.objectives import CAPTURED
 from engine.contract.students import Student
 from engine.errors import InputError
+from engine.records.capture import CaptureMetrics
 from engine.records.student import Resized, TrainingSetup
 from engine.storage.artifact import Artifact, load_artifact
 from engine.storage.folder import Folder
@@ -18,6 +21,7 @@ from engine.students.export import huggingface
 from engine.students.init import prune
 from engine.students.init.initial import initial
 from engine.students.init.tokenizer import fetch
+from engine.students.objectives import blend
 from engine.students.objectives.hidden_source import HiddenSource
 from engine.students.objectives.marks import marked
 from engine.students.training import packing, preferences, zero
@@ -54,6 +58,7 @@ def setup(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
             too_long=sum(split.too_long for split in splits.values()),
             shape=pruned.shape,
             preferences={name: split.audit for name, split in pairs.splits.items()} if pairs else {},
+            covered={name: round(share, 6) for name, split in splits.items() if (share := covered(split, student)) is not None},
         )
     )
     training = start(spec, worker, pruned, splits, progress, scratch)
@@ -87,7 +92,7 @@ def load_examples(spec: TrainSpec, tokens: Artifact, pruned: prune.PrunedModel) 
     """Return the examples of each split, with all that the student's objectives read of them.
 
     Raises:
-        InputError: a split has nothing to learn.
+        InputError: a split has nothing to learn, or the capture covers none of it.
     """
     student = spec.student
     capture = artifact(spec.capture) if spec.capture else None
@@ -103,7 +108,41 @@ def load_examples(spec: TrainSpec, tokens: Artifact, pruned: prune.PrunedModel) 
                 f"student {student.name}: {', '.join(student.objectives.active)} reads the teacher's distribution, and none was "
                 "captured for its examples. Write the section `capture` in the contract, and run again."
             )
+        if capture and covered(split, student) == 0:
+            raise InputError(
+                f"student {student.name}: {', '.join(student.objectives.active)} reads the teacher's distribution, and no target "
+                f"token of the {name} split has one, so that nothing would be learned from it: {reach(capture, spec.tokenizer)}"
+            )
     return splits
+
+
+def covered(split: Packed, student: Student) -> float | None:
+    """Return the share of the target tokens of `split`, by weight, whose distribution of the teacher is used: 0 to 1.
+
+    Only examples for which an objective that reads the distribution has a weight count; None if there are none.
+    """
+    if split.teacher is None or not student.objectives.reads_capture:
+        return None
+    names = blend.active(student.objectives)
+    reads = np.array([any(row[names.index(name)] for name in CAPTURED if name in names) for row in blend.table(student.objectives)])
+    weights = split.weights.astype(np.float64) * reads[0 if split.blends is None else split.blends]
+    rows = np.flatnonzero(split.learned)
+    total = float(weights @ split.learned)
+    used = np.add.reduceat(split.teacher.gate, split.target_starts[rows], dtype=np.int64)  # of each example that has a target
+    return float(weights[rows] @ used) / total if total else None
+
+
+def reach(capture: Artifact, key: str) -> str:
+    """Return in words how much the artifact `capture` covers for the tokenizer `key`, and what helps."""
+    counts, shares = capture.record.row_counts.rows_out, capture.metrics(CaptureMetrics).aligned
+    asked = sum(number for label, number in counts.items() if label != "copies")
+    lost = ", ".join(f"{number} {label}" for label, number in counts.items() if label not in ("captured", "copies"))
+    laid = f"; {shares[key]:.1%} of the tokens of a sample can be laid on those of the student" if key in shares else ""
+    return (
+        f"{counts.get('captured', 0)} of {asked} targets were scored ({lost or 'none lost'}){laid}. `error` in the table captured "
+        f"of {capture.folder} says what was lost: raise budget.teacher_tokens or the teacher's max_model_len, take a student with "
+        "the teacher's tokenizer, or set capture.gate: none; then delete the capture and run again: what is paid is kept."
+    )
 
 
 def load_pairs(spec: TrainSpec, pruned: prune.PrunedModel) -> preferences.Preferences | None:

@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from glob import glob  # of folders that are removed meanwhile it lists nothing; that of pathlib fails
 from pathlib import Path
 
 import pyarrow as pa
@@ -36,10 +37,11 @@ DAY = 86_400  # seconds
 
 
 def shards(folder: Path) -> list[Path]:
-    """Return the files with all rows of `folder`, each row once."""
+    """Return the files with all rows of `folder`, each row once. Segments may be put together, and removed, afterwards."""
+    # segments first: those of an hour that is put together meanwhile are in its file, which is listed afterwards
+    segments = [folder / OPEN / path for path in sorted(glob("*/*/*.parquet", root_dir=folder / OPEN))]
     hours = sorted((folder / HOURS).glob("*.parquet"))
     done = {path.stem for path in hours}
-    segments = sorted((folder / OPEN).glob("*/*/*.parquet"))
     return [*hours, *(path for path in segments if f"{path.parts[-2]}-{path.parts[-3]}" not in done)]
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from serving_world import ANSWER, Standin, serving, write_release
 
-from engine.errors import StorageError
+from engine.errors import InputError, StorageError
 from engine.inference.engine import Completion
 from engine.rows import from_rows
 from engine.serving import record_files
@@ -22,7 +23,7 @@ from engine.serving.body import Limits
 from engine.serving.record_files import RecordFiles, is_records, shards
 from engine.serving.recorder import Keeping, Recorder
 from engine.serving.schemas import REQUEST
-from jobs.commands.sql import Views
+from jobs.commands.sql import RecordsMoved, Views
 
 ROW = dict.fromkeys(REQUEST.names) | {"unit": "order", "status": 200, "time": datetime.now(UTC), "answer": ANSWER}
 
@@ -230,6 +231,49 @@ def test_sql_reads_the_records(tmp_path: Path) -> None:
     assert Views(str(tmp_path)).rows("select count(*) as n, max(status) as worst from requests") == [{"n": 2, "worst": 200}]
     files.close()
     assert Views(str(tmp_path)).rows("select count(*) as n from requests") == [{"n": 2}]
+
+
+def test_an_hour_that_is_put_together_while_it_is_listed_hides_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = RecordFiles(tmp_path)
+    files.append(table(1, 2))
+    hours_of, path_glob = tmp_path / "hours", Path.glob
+
+    def merges_after(place: Path, pattern: str) -> Any:
+        found = list(path_glob(place, pattern))
+        if place == hours_of:
+            files.close()
+        return found
+
+    with monkeypatch.context() as patch:  # hours were listed before they were put together: the segments must be known by then
+        patch.setattr(Path, "glob", merges_after)
+        listed = shards(tmp_path)
+    assert len(listed) == 1 and ids(tmp_path) == [1, 2]
+
+
+def test_sql_reads_once_again_what_was_put_together_after_it_was_listed(tmp_path: Path) -> None:
+    files = RecordFiles(tmp_path)
+    files.append(table(1))
+    files.append(table(2))
+    views = Views(str(tmp_path))
+    files.close()
+    assert views.rows("select count(*) as n from requests") == [{"n": 2}]
+    [path] = (tmp_path / "hours").glob("*.parquet")
+    with pytest.raises(InputError, match="no_such"):
+        views.rows("select no_such from requests")
+    path.unlink()  # after its time
+    assert views.rows("select count(*) as n from requests") == [{"n": 0}]
+
+
+def test_sql_says_what_happened_if_files_go_while_the_result_is_read(tmp_path: Path) -> None:
+    files = RecordFiles(tmp_path)
+    files.append(many := from_rows([row(number, answer="x" * 2_000) for number in range(200)], REQUEST))
+    for number in range(150):  # more than is read ahead
+        pq.write_table(many, tmp_path / "open" / files.writer / files.hour / f"1{number:07d}.parquet")
+    reader = Views(str(tmp_path)).query("select * from requests")
+    reader.read_next_batch()
+    shutil.rmtree(tmp_path / "open")  # at once: what was opened by then is still read
+    with pytest.raises(RecordsMoved, match=r"put together .*Ask again"):
+        reader.read_all()
 
 
 def test_a_completion_without_probability_has_no_confidence(tmp_path: Path) -> None:

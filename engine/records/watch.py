@@ -150,7 +150,7 @@ class WatchView(Record):
     accuracy: LabelledAccuracy | None = None
     """From the labels, if there are any."""
     to_label: tuple[ToLabel, ...] = ()
-    """Requests to label next, disagreements first."""
+    """Requests to label next: disagreements and others in turn, each in the random order of the draw."""
 
 
 class RatePoint(Record):

@@ -33,6 +33,10 @@ class KeptMonitor(Record):
     """Characters of the answers gathered."""
     rows: int = 0
     """Requests gathered."""
+    vectors: int = 0
+    """Embeddings of prompts gathered: the first rows of the deployment's array, which may be newer than this."""
+    clusters: tuple[int, ...] = ()
+    """Cluster of each embedding of the baseline; empty = each is its own."""
     state: MonitorState = MonitorState()
 
 

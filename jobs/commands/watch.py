@@ -127,7 +127,7 @@ Save = Callable[[WatchKept | None, Bases, WatchView], None]
 @contextmanager
 def _kept(folder: Path) -> Iterator[tuple[WatchKept, Bases, Save]]:
     """Yield what is kept of the monitor, and what keeps it: of several processes that watch, the first one alone does."""
-    place = Folder(str(folder / FOLDER))
+    place, stored = Folder(str(folder / FOLDER)), dict[str, int]()
     try:
         (folder / FOLDER).mkdir(exist_ok=True)
         lock: FileLock | None = FileLock(folder / FOLDER / "watch.lock", timeout=0)
@@ -140,19 +140,22 @@ def _kept(folder: Path) -> Iterator[tuple[WatchKept, Bases, Save]]:
     def save(kept: WatchKept | None, bases: Bases, view: WatchView) -> None:
         if lock is None:
             return
-        for name, base in bases.items():
-            if not place.exists(f"{name[:16]}.npy"):
-                data = io.BytesIO()
-                np.save(data, base, allow_pickle=False)
-                place.write(f"{name[:16]}.npy", data.getvalue())
         if kept:
+            for name, base in bases.items():
+                if len(base) != stored.get(name):  # it grows while it is gathered; older rows stay as they are
+                    data = io.BytesIO()
+                    np.save(data, base, allow_pickle=False)
+                    place.write(f"{name[:16]}.npy", data.getvalue())
+                    stored[name] = len(base)
             place.write(KEPT, kept.model_dump_json().encode())
         place.write(SUMMARY, view.model_dump_json(exclude={"to_label"}).encode())
 
     try:
         kept = _read_kept(place)
-        names = [name for name, each in kept.monitors.items() if each.source and place.exists(f"{name[:16]}.npy")]
-        yield kept, {name: np.load(io.BytesIO(place.read(f"{name[:16]}.npy")), allow_pickle=False) for name in names}, save
+        names = [name for name, each in kept.monitors.items() if place.exists(f"{name[:16]}.npy")]
+        bases = {name: np.load(io.BytesIO(place.read(f"{name[:16]}.npy")), allow_pickle=False) for name in names}
+        stored |= {name: len(base) for name, base in bases.items()}
+        yield kept, bases, save
     finally:
         if lock:
             lock.release()
@@ -190,7 +193,7 @@ def _baseline(order: Order) -> tuple[Section, Given | None]:
     teacher = {row["prompt_id"]: row for row in rows if compared and row["model"] == compared.teacher}
     units = units_of(work.contract)
     mine = sorted((row for row in rows if row["model"] == name), key=lambda row: row["prompt_id"])
-    holdout = holdout_of(table, name, work.contract)
+    holdout = holdout_of(table, name, work)
     student = workspace.finished(work.folder, job_of(name))
     packages = reports.record.packages
     fingerprint = manifest(work.contract, name, student.record.files, packages, report).fingerprint

@@ -157,6 +157,33 @@ def test_prompts_of_another_kind_alarm_though_the_answers_are_alike(tmp_path: Pa
     assert blind.requests([*usual, *other]) == [] and "embedding" in blind.view("r").monitors[0].untested
 
 
+def test_prompts_of_a_holdout_in_clusters_are_split_by_them_after_a_restart_too() -> None:
+    rows = [{"confidence": 0.9, "text": "{}", "prompt": "a chair"} for _ in range(240)]
+    labels = [f"phrasing {number // 12}" for number in range(240)]
+    first = Watch(Section(), given=Given(D1, "the holdout of RUN", rows, labels), kept=Kept(embed=embed))
+    first.requests([row(number, prompt="a chair") for number in range(300)])
+    state = WatchKept.model_validate_json(first.kept({}, {}).model_dump_json())
+    again = Watch(Section(), kept=Kept(state, first.bases(), embed))
+    one, other = first.monitors[D1].domain, again.monitors[D1].domain
+    assert one is not None and other is not None and np.array_equal(one.train, other.train) and one.labels == other.labels
+    assert again.view("r", now=0) == first.view("r", now=0)
+    assert again.kept({}, {}) == first.kept({}, {})
+
+
+def test_prompts_that_were_gathered_before_a_restart_belong_to_the_baseline() -> None:
+    rows = [row(number, prompt="a chair") for number in range(300)]
+    part = Watch(Section(), first=200, kept=Kept(embed=embed))
+    part.requests(rows[:90])
+    kept, bases = WatchKept.model_validate_json(part.kept({}, {}).model_dump_json()), part.bases()
+    part.requests(rows[90:110])  # its prompts were written, and it was killed before the state was
+    newer = part.bases()
+    assert len(bases[D1]) == 90 and len(newer[D1]) == 110
+    again = Watch(Section(), first=200, kept=Kept(kept, newer, embed))
+    again.requests(rows[90:])
+    assert len(again.bases()[D1]) == 200 and np.array_equal(again.bases()[D1][:90], bases[D1])
+    assert "embedding" not in again.view("r").monitors[0].untested
+
+
 def test_null_streams_alarm_in_at_most_delta() -> None:
     alarms = 0
     for seed in range(25):

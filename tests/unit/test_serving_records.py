@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from engine.errors import InputError, StorageError
 from engine.inference.engine import Completion
 from engine.rows import from_rows
 from engine.serving import record_files
+from engine.serving import recorder as recorder_module
 from engine.serving.body import Limits
 from engine.serving.record_files import RecordFiles, is_records, shards
 from engine.serving.recorder import Keeping, Recorder
@@ -216,6 +218,61 @@ def test_old_hours_are_removed(tmp_path: Path) -> None:
     other.append(table(2))
     other.close_hours()
     assert ids(tmp_path) == [2]
+
+
+def test_rows_are_written_while_an_hour_is_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder, done = Recorder(Keeping(tmp_path)), threading.Event()
+    monkeypatch.setattr(recorder.files, "close_hours", lambda: done.wait(30))
+    recorder.start()
+    for number in range(3):
+        recorder.put(row(number))
+    until = time.monotonic() + 20
+    while recorder.counts.written < 3 and time.monotonic() < until:
+        time.sleep(0.01)
+    assert ids(tmp_path) == [0, 1, 2]
+    done.set()
+    recorder.close()
+    assert ids(tmp_path) == [0, 1, 2]
+
+
+def test_no_row_is_written_into_an_hour_that_was_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hour, writes, go_on = ["2030-01-01T10"], threading.Event(), threading.Event()
+    monkeypatch.setattr(record_files, "_hour", lambda seconds: hour[0])
+    files, write = RecordFiles(tmp_path), record_files.Folder.write
+    files.append(table(1))
+
+    def slow(*given: Any, **options: Any) -> None:
+        writes.set()
+        assert go_on.wait(30)
+        write(*given, **options)
+
+    monkeypatch.setattr(record_files.Folder, "write", slow)
+    appends, closes = (threading.Thread(target=act) for act in (lambda: files.append(table(2)), files.close_hours))
+    appends.start()
+    assert writes.wait(30)
+    hour[0] = "2030-01-01T11"  # the hour ends while a row of it is written
+    closes.start()
+    closes.join(0.5)
+    go_on.set()
+    appends.join()
+    closes.join()
+    assert ids(tmp_path) == [1, 2]
+
+
+def test_old_hours_are_removed_from_an_idle_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = RecordFiles(tmp_path)
+    files.append(table(1))
+    files.close()
+    [path] = (tmp_path / "hours").glob("*.parquet")
+    monkeypatch.setattr(recorder_module, "TIDY_SECONDS", 0.01)
+    recorder = Recorder(Keeping(tmp_path, days=1))
+    recorder.start()
+    os.utime(path, (time.time() - 2 * 86_400,) * 2)
+    until = time.monotonic() + 20
+    while path.exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    recorder.close()
+    assert not path.exists()
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

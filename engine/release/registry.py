@@ -145,7 +145,11 @@ class Registry:
             StorageError: a file is missing or was changed, or there is no manifest.
         """
         folder = self.folder / event.release
-        for file in ReleaseManifest.model_validate_json(folder.read(RELEASE)).files:
+        try:
+            manifest = ReleaseManifest.model_validate_json(folder.read(RELEASE))
+        except ValidationError:
+            raise StorageError(f"{folder}/{RELEASE}: is damaged: promote the student again from its run.") from None
+        for file in manifest.files:
             if (found := folder.measure(file.path)) != file:
                 raise StorageError(
                     f"{folder}/{file.path}: found sha256 {found.sha256[:16]}, its manifest says {file.sha256[:16]}. "

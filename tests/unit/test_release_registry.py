@@ -393,6 +393,9 @@ def test_a_damaged_release_is_mended_as_the_refused_rollback_says(where: Folder)
     release.write("model/model.safetensors", b"small first, changed")
     with pytest.raises(StorageError, match="promote the student again from its run"):
         rollback(registry, "forms")
+    release.write("release.json", b"{")
+    with pytest.raises(StorageError, match=r"release\.json: is damaged: promote the student again"):
+        rollback(registry, "forms")
     assert promote(first.folder.url, registry).changed
     assert release.read("model/model.safetensors") == b"small first"
 

@@ -221,9 +221,10 @@ def test_old_hours_are_removed(tmp_path: Path) -> None:
 
 
 def test_rows_are_written_while_an_hour_is_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recorder, done = Recorder(Keeping(tmp_path)), threading.Event()
-    monkeypatch.setattr(recorder.files, "close_hours", lambda: done.wait(30))
+    recorder, begun, done = Recorder(Keeping(tmp_path)), threading.Event(), threading.Event()
+    monkeypatch.setattr(recorder.files, "close_hours", lambda: (begun.set(), done.wait(30)))
     recorder.start()
+    assert begun.wait(30)
     for number in range(3):
         recorder.put(row(number))
     until = time.monotonic() + 20
@@ -267,8 +268,11 @@ def test_old_hours_are_removed_from_an_idle_server(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(recorder_module, "TIDY_SECONDS", 0.01)
     recorder = Recorder(Keeping(tmp_path, days=1))
     recorder.start()
-    os.utime(path, (time.time() - 2 * 86_400,) * 2)
+    recorder.put(row(2))
     until = time.monotonic() + 20
+    while not recorder.counts.written and time.monotonic() < until:
+        time.sleep(0.01)
+    os.utime(path, (time.time() - 2 * 86_400,) * 2)  # after the last row
     while path.exists() and time.monotonic() < until:
         time.sleep(0.01)
     recorder.close()

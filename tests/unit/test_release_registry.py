@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard
 
 from engine.contract.contract import Contract
 from engine.errors import ContractError, GateRefused, MissingArtifact, RecipeMismatch, StorageError
-from engine.records.gate import POINT
+from engine.records.gate import POINT, Confirmation, GateDecision, RequirementTest
 from engine.records.record import Identity
 from engine.records.release import RegistryEvent
 from engine.records.report import Holdout, ModelEntry, Report
@@ -492,6 +492,20 @@ def test_promote_refuses_an_undecided_student_unless_told_to_and_keeps_the_reaso
     card = Folder(result.release).read("card.md").decode()
     assert "**The gate is undecided on this student. It was promoted because: the fair is on Monday**" in card
     assert "- UNDECIDED: exact_match: found 0.850" in card
+
+
+def test_promote_takes_no_other_student_if_the_chosen_one_was_not_confirmed(where: Folder) -> None:
+    run = run_in(where, gate=PROVEN | {"confirm": 0.3})
+    made = Report.model_validate_json(run.artifact("reports").folder.read("report.json"))
+    proof = RequirementTest(wanted=0.8, value=0.9, low=0.85, high=0.95, n=120, clusters=120, p_pass=0.001, p_refuse=0.999)
+    models = [model.model_copy(update={"tests": {"exact_match": proof}}) for model in made.models]
+    gate = GateDecision(confirmation=Confirmation(student="small", rows=40, clusters=40, word="refuse"))
+    files = {"contract.json": run.artifact("reports").folder.read("contract.json")}
+    files["report.json"] = made.model_copy(update={"models": tuple(models), "gate": gate}).model_dump_json().encode()
+    run.finish("reports", {}, files=files, needs=["prompts", "dataset", "students/large", "students/small"])
+    with pytest.raises(GateRefused, match=r"small: on the part .* kept for confirmation it is: refuse\.\n.*large: .*not looked at"):
+        promote(run.folder.url, f"{where}/registry")
+    assert shelf(where).champion is None
 
 
 def test_promote_by_point_values_says_so(where: Folder) -> None:

@@ -77,10 +77,15 @@ class LabelledAccuracy(Record):
     """Accuracy of the served answers, from a few labels."""
 
     accuracy: Estimate | None = None
-    """Share of right answers; null with fewer than two labels."""
+    """Share of right answers; null with fewer than two labels, or if none of those is labelled on which student and teacher agree,
+    or disagree, and some were drawn."""
+    deployment: str = ""
+    """Fingerprint of the deployment whose answers these are: the one that answered last."""
     labels: int = 0
     """Labelled rows."""
     rows: int = 0
     """Rows that the labelled ones were drawn from."""
+    waiting: int = 0
+    """Rows that were drawn and have no label yet."""
     effective: float = 0.0
     """Labels that a simple random sample would need for the same interval."""

@@ -88,6 +88,15 @@ class RunHolds(Record):
     """Examples of the dataset."""
 
 
+class RunUnknown(Record):
+    """A run folder of which it cannot be told whether it holds withdrawn rows."""
+
+    run: str
+    """Path or URL."""
+    why: str
+    """Why it cannot be read."""
+
+
 class Withdrawal(Record):
     """Output of `rayleigh withdraw`."""
 
@@ -95,6 +104,8 @@ class Withdrawal(Record):
     """What was recorded; null with `--dry-run`."""
     releases: tuple[HeldBy, ...]
     runs: tuple[RunHolds, ...]
+    unknown: tuple[RunUnknown, ...] = ()
+    """Runs that cannot be read: look for yourself, or remove them."""
     setting: str
     """The entry of `prompts.withdrawn` with which a run goes without the rows."""
 

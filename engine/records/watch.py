@@ -33,6 +33,10 @@ class KeptMonitor(Record):
     """Characters of the answers gathered."""
     rows: int = 0
     """Requests gathered."""
+    vectors: int = 0
+    """Embeddings of prompts gathered: the first rows of the deployment's array, which may be newer than this."""
+    clusters: tuple[int, ...] = ()
+    """Cluster of each embedding of the baseline; empty = each is its own."""
     state: MonitorState = MonitorState()
 
 
@@ -150,7 +154,7 @@ class WatchView(Record):
     accuracy: LabelledAccuracy | None = None
     """From the labels, if there are any."""
     to_label: tuple[ToLabel, ...] = ()
-    """Requests to label next, disagreements first."""
+    """Requests to label next: disagreements and others in turn, each in the random order of the draw."""
 
 
 class RatePoint(Record):

@@ -60,9 +60,10 @@ def decide(
     words = {name: word_of(of) for name, of in numbers.items()}
     because = _stopped(students, numbers, words) if gate.students == "fixed_sequence" else _held(numbers, words, gate)
     words |= dict.fromkeys(because, "undecided")
-    if confirmation and confirmation.word != "pass" and words.get(confirmation.student) == "pass":
-        words[confirmation.student] = confirmation.word
-        because[confirmation.student] = f"on the part of the holdout kept for confirmation it is: {confirmation.word}."
+    if confirmation:
+        open_only = _unconfirmed(words, confirmation)
+        words |= {name: confirmation.word if name == confirmation.student else "undecided" for name in open_only}
+        because |= open_only
     start = GateDecision(by="prove", level=gate.level, because=because, confirmation=confirmation)
     return _decision(numbers, words, start, _cheapest_first(students, gate))
 
@@ -128,6 +129,17 @@ def _held(numbers: Numbers, words: Mapping[str, Word], gate: Gate) -> dict[str, 
     passing = holm(p_values, gate.level)
     why = f"alone it would pass, but not among {len(numbers)} students by Holm's procedure."
     return {name: why for name, word in words.items() if word == "pass" and name not in passing}
+
+
+def _unconfirmed(words: Mapping[str, Word], confirmation: Confirmation) -> dict[str, str]:
+    """Return the students that pass on the open part, and that the closed one does not confirm -> why."""
+    because = {}
+    for name in (name for name, word in words.items() if word == "pass"):
+        if name != confirmation.student:
+            because[name] = "it was not looked at on the part of the holdout kept for confirmation, which another student had."
+        elif confirmation.word != "pass":
+            because[name] = f"on the part of the holdout kept for confirmation it is: {confirmation.word}."
+    return because
 
 
 def word_of(numbers: Sequence[GateNumber]) -> Word:

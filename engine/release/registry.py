@@ -11,10 +11,7 @@ that after it. `release.json` is written last and completes a release; its event
 their time as a name; as long as there is no numbered one, champion.json decides.
 """
 
-import hashlib
 import re
-import uuid
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from pydantic import ValidationError
@@ -22,25 +19,15 @@ from pydantic import ValidationError
 from engine.errors import MissingArtifact, StorageError
 from engine.records.base import Json, Record
 from engine.records.gate import Word
-from engine.records.record import FileEntry
 from engine.records.release import LookEvent, RegistryEvent, ReleaseManifest
+from engine.release.landing import RELEASE, Package, land
 from engine.release.withdrawals import Withdrawals, stamp
 from engine.storage.artifact import Artifact
 from engine.storage.folder import Folder
 
-CHAMPION, RELEASE = "champion.json", "release.json"
+CHAMPION = "champion.json"
 REPORT, CONTRACT = "report.json", "contract.json"  # files of the reports artifact that a release keeps
-CHUNK = 2**22  # bytes
 NUMBERED = re.compile(r"history/(\d{8})\.json")
-
-
-class Package(NamedTuple):
-    """What a release holds besides the model's weights."""
-
-    student: str  # or its export, such as s.q8_0
-    fingerprint: str
-    files: Mapping[str, str | bytes]  # file name -> content; `learnt.FILE` among them is what it learnt from
-    holdout: str = ""  # hash of the prompts on which it was evaluated
 
 
 class Head(NamedTuple):
@@ -98,9 +85,10 @@ class Registry:
         return self.folder.read(f"{event.release}/{name}").decode()
 
     def promote(self, artifact: Artifact, package: Package, ground: Ground = UNKNOWN) -> RegistryEvent:
-        """Copy the student and make it the champion; return the event. If it is the champion already, nothing is written.
+        """Copy the student and make it the champion; return the event. If it is the champion already, there is no further event.
 
-        The event keeps the `ground` of the decision.
+        A release of the student that is there is held against what is promoted, and written again if it was damaged or is of an
+        earlier report. The event keeps the `ground` of the decision.
 
         Raises:
             GateRefused: it learnt from rows that were withdrawn.
@@ -108,12 +96,11 @@ class Registry:
         """
         release = f"releases/{package.fingerprint}"
         self.withdrawals.refuse(package)
+        land(artifact, package, self.folder / release)
         while True:
             number, current = self._head()
             if current and current.fingerprint == package.fingerprint:
                 return current
-            if not self.folder.exists(f"{release}/{RELEASE}"):
-                self._copy(artifact, package, self.folder / release)
             event = RegistryEvent(
                 **self._stamp(), kind="promote", student=package.student, fingerprint=package.fingerprint, release=release,
                 before=current.id if current else None, **ground._asdict(),
@@ -158,7 +145,11 @@ class Registry:
             StorageError: a file is missing or was changed, or there is no manifest.
         """
         folder = self.folder / event.release
-        for file in ReleaseManifest.model_validate_json(folder.read(RELEASE)).files:
+        try:
+            manifest = ReleaseManifest.model_validate_json(folder.read(RELEASE))
+        except ValidationError:
+            raise StorageError(f"{folder}/{RELEASE}: is damaged: promote the student again from its run.") from None
+        for file in manifest.files:
             if (found := folder.measure(file.path)) != file:
                 raise StorageError(
                     f"{folder}/{file.path}: found sha256 {found.sha256[:16]}, its manifest says {file.sha256[:16]}. "
@@ -203,40 +194,6 @@ class Registry:
                 self.folder.write(CHAMPION, _text(head.champion))
         return True
 
-    def _copy(self, artifact: Artifact, package: Package, target: Folder) -> None:
-        """Copy the model folder and write the other files; `release.json` is written last."""
-        files = sorted((file for file in artifact.record.files if file.path.startswith("model/")), key=lambda file: file.path)
-        if not files:
-            raise StorageError(f"{artifact.folder}: its record lists no file below model/. Delete the artifact and run again.")
-        place = Folder(f"{target.url}.{uuid.uuid4().hex[:8]}.part") if target.is_local else target
-        for stray in set(place.files()) - {RELEASE, *package.files, *(file.path for file in files)}:
-            place.remove(stray)  # in place: left by another version; what a killed attempt left is written again
-        try:
-            for file in files:
-                _copy_file(artifact.folder, place, file)
-            for name, text in package.files.items():
-                place.write(name, text.encode() if isinstance(text, str) else text)
-            entries = (*files, *(place.measure(name) for name in sorted(package.files)))
-            manifest = ReleaseManifest(
-                student=package.student, fingerprint=package.fingerprint, files=entries, holdout=package.holdout
-            )
-            place.write(RELEASE, _text(manifest))
-            self._move(place, target)
-        finally:
-            if place.url != target.url or not place.exists(RELEASE):
-                place.remove()
-
-    def _move(self, place: Folder, target: Folder) -> None:
-        """Give a complete copy its name, unless another process has done so; elsewhere than on a disk it was written in place."""
-        if place.url == target.url or target.exists(RELEASE):
-            return
-        target.remove()  # left by an attempt of an earlier version that was killed
-        try:
-            place.rename_to(target)
-        except OSError:
-            if not target.exists(RELEASE):
-                raise
-
     def _read(self, name: str) -> RegistryEvent:
         try:
             return RegistryEvent.model_validate_json(self.folder.read(name))
@@ -251,34 +208,6 @@ def default_registry(run: Folder) -> Folder:
     """Return the registry next to the run folders: `runs/registry` for `runs/smoke`."""
     parent, _, _ = run.url.rpartition("/")
     return Folder(f"{parent or '.'}/registry")
-
-
-def _copy_file(source: Folder, target: Folder, file: FileEntry) -> None:
-    """Copy one file in chunks.
-
-    Raises:
-        StorageError: it cannot be copied, or its content is not that of `file`.
-    """
-    destination = f"{target.path}/{file.path}"
-
-    def copied() -> str:
-        digest = hashlib.sha256()
-        target.fs.makedirs(destination.rpartition("/")[0], exist_ok=True)
-        with source.open(file.path) as reader, target.fs.open(destination, "wb") as writer:
-            while chunk := reader.read(CHUNK):
-                digest.update(chunk)
-                writer.write(chunk)
-        return digest.hexdigest()
-
-    try:
-        found = target.with_retries(file.path, copied)
-    except OSError as error:
-        raise StorageError(f"{source}/{file.path}: cannot be copied to {target}: {error}. Make room, or choose another.") from None
-    if found != file.sha256:
-        raise StorageError(
-            f"{source}/{file.path}: found sha256 {found[:16]}, its record says {file.sha256[:16]}. "
-            "The file was changed after training: delete the artifact and run again."
-        )
 
 
 def _text(record: Record) -> bytes:

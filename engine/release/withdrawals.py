@@ -72,8 +72,15 @@ class Withdrawals:
             self._refuse(package.student, [(event, learnt.count(file, order_of(event))) for event in self.events()])
 
     def refuse_release(self, release: Folder, student: str) -> None:
-        """Raise GateRefused if a release learnt from rows that were withdrawn."""
-        self._refuse(student, [(event, learnt.held(release, order_of(event)) or 0) for event in self.events()])
+        """Raise GateRefused if a release learnt from rows that were withdrawn, or if nobody knows whether it did."""
+        found = [(event, learnt.held(release, order_of(event))) for event in self.events()]
+        if any(rows is None for _, rows in found):
+            raise GateRefused(
+                f"{release}: does not list what {student!r} learnt from, as an earlier version made it, and the registry has "
+                f"{len(found)} withdrawals: it may have learnt withdrawn rows. Promote it again from its run, which lists them, or "
+                "another student."
+            )
+        self._refuse(student, [(event, rows or 0) for event, rows in found])
 
     def _refuse(self, student: str, found: list[tuple[WithdrawalEvent, int]]) -> None:
         lines = [

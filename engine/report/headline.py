@@ -83,6 +83,7 @@ def headline(report: Report) -> tuple[str, str]:
         return "No student has been evaluated", "The report lists no student, so the gate has nothing to decide."
     if gate.winner is None:
         refused = [_refusal(name, numbers) for name, numbers in gate.refusals.items() if numbers]
+        refused += [f"{name} is refused: {gate.because[name]}" for name in gate.refusals if name in gate.because]
         sentences = [_open(name, numbers, gate) for name, numbers in gate.undecided.items()] + refused
         title = "The holdout does not decide the gate" if gate.undecided else "No student passes the gate"
         return title, " ".join(sentences) or "The report names no requirement that was missed."

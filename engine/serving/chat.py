@@ -38,7 +38,7 @@ MEASURED: dict[str, tuple[object, ...]] = {  # parameter -> values with which th
 HARMLESS = {"user": str, "metadata": dict, "seed": int, "store": bool, "safety_identifier": str, "prompt_cache_key": str}
 HARMLESS |= {"service_tier": str, "parallel_tool_calls": bool}
 OWN = ("model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "response_format")
-TURN = ("role", "content", "name")
+TURN = ("role", "content", "name", "refusal")
 ROLES = ("system", "developer", "user", "assistant")
 
 
@@ -107,11 +107,16 @@ def completion(reply: Reply, model: str, created: int) -> dict[str, Any]:
         "object": "chat.completion",
         "created": created,
         "model": model,
-        "choices": [{**choice, "finish_reason": reply.answer.finish_reason}],
+        "choices": [{**choice, "finish_reason": finish_reason(reply)}],
         "usage": usage(reply),
         "system_fingerprint": reply.deployment[:16],
         "rayleigh": about(reply),
     }
+
+
+def finish_reason(reply: Reply) -> str:
+    """Return how the message ended: an abstention is complete, whatever became of the student's answer."""
+    return "stop" if reply.abstained else reply.answer.finish_reason
 
 
 def usage(reply: Reply) -> dict[str, int]:
@@ -163,11 +168,16 @@ def _messages(turns: object, system: str, limits: Limits) -> Chat:
 def _turn(turn: object, where: str) -> dict[str, str]:
     if not isinstance(turn, dict):
         raise wrong(where, f"found {kind_of(turn)}, expected an object with role and content.")
+    turn = {key: value for key, value in turn.items() if value is not None}  # a client sends back what it got, nulls included
     known(turn, TURN, f"{where}.")
     role = text_of(turn.get("role"), f"{where}.role")
     if role not in ROLES:
         raise wrong(f"{where}.role", f"found {role[:32]!r}, expected one of {', '.join(ROLES)}.")
-    content = turn.get("content")
+    if "refusal" in turn and role != "assistant":
+        raise wrong(f"{where}.refusal", f"found one of {role}, expected it of the assistant alone.")
+    refusal = text_of(turn.get("refusal", ""), f"{where}.refusal")
+    content = turn.get("content", refusal if "refusal" in turn else None)
+    content = refusal if content == "" else content  # pieces of a stream put together: they begin with an empty content
     if isinstance(content, list):
         return {"role": role, "content": "\n".join(_part(part, f"{where}.content.{n}") for n, part in enumerate(content))}
     return {"role": role, "content": text_of(content, f"{where}.content")}

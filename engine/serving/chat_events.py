@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from engine.rows import Row
 from engine.serving.api_error import ApiError
-from engine.serving.chat import ChatRequest, about, message, usage
+from engine.serving.chat import ChatRequest, about, finish_reason, message, usage
 from engine.serving.service import Reply
 
 MEDIA_TYPE = "text/event-stream"
@@ -36,7 +36,7 @@ class ChatEvents:
             yield self._delta({"refusal": refusal})
         elif rest := self.grow(text or ""):
             yield rest
-        yield self._delta({}, reply.answer.finish_reason, {"rayleigh": about(reply)})
+        yield self._delta({}, finish_reason(reply), {"rayleigh": about(reply)})
         if self.has_usage:
             yield _event({**self.head, "choices": [], "usage": usage(reply)})
         yield "data: [DONE]\n\n"

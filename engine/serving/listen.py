@@ -30,6 +30,11 @@ class Address(NamedTuple):
     host: str = "127.0.0.1"
     port: int = 8000
 
+    @property
+    def url(self) -> str:
+        """The address as a caller writes it: one of IPv6 stands in brackets."""
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
 
 class Config(uvicorn.Config):
     """uvicorn's settings and our limits."""

@@ -11,10 +11,13 @@ Several servers may write to one folder. A writer adopts the segments of those t
 import logging
 import os
 import shutil
+import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
+from glob import glob  # of folders that are removed meanwhile it lists nothing; that of pathlib fails
 from pathlib import Path
 
 import pyarrow as pa
@@ -36,10 +39,11 @@ DAY = 86_400  # seconds
 
 
 def shards(folder: Path) -> list[Path]:
-    """Return the files with all rows of `folder`, each row once."""
+    """Return the files with all rows of `folder`, each row once. Segments may be put together, and removed, afterwards."""
+    # segments first: those of an hour that is put together meanwhile are in its file, which is listed afterwards
+    segments = [folder / OPEN / path for path in sorted(glob("*/*/*.parquet", root_dir=folder / OPEN))]
     hours = sorted((folder / HOURS).glob("*.parquet"))
     done = {path.stem for path in hours}
-    segments = sorted((folder / OPEN).glob("*/*/*.parquet"))
     return [*hours, *(path for path in segments if f"{path.parts[-2]}-{path.parts[-3]}" not in done)]
 
 
@@ -49,7 +53,7 @@ def is_records(folder: Path) -> bool:
 
 
 class RecordFiles:
-    """The files of one writer."""
+    """The files of one writer. One thread may append while another puts hours together."""
 
     def __init__(self, folder: Path, *, days: float | None = None, schema: pa.Schema = REQUEST) -> None:
         """`days` after which an hour is removed; None: never. `schema`: of all rows in the folder.
@@ -65,6 +69,7 @@ class RecordFiles:
         except OSError as error:
             raise StorageError(f"{folder}: cannot be written: {error}. Choose another folder for the records.") from None
         self.number, self.hour = 0, ""
+        self.appends = threading.Lock()  # held while a segment is written
 
     @property
     def writer(self) -> str:
@@ -77,21 +82,28 @@ class RecordFiles:
         Raises:
             StorageError: the disk is full, or refuses.
         """
-        self.hour = max(self.hour, _hour(time.time()))  # a clock that is set back reopens no hour
-        self.number += 1
         sink = pa.BufferOutputStream()
         pq.write_table(rows, sink, compression="zstd")
-        place = Folder(str(self.folder / OPEN / self.writer / self.hour))
-        place.write(f"{self.number:08d}.parquet", sink.getvalue().to_pybytes(), durable=True)
+        with self.appends:
+            self.number += 1
+            place = Folder(str(self.folder / OPEN / self.writer / self._now()))
+            place.write(f"{self.number:08d}.parquet", sink.getvalue().to_pybytes(), durable=True)
 
     def close_hours(self) -> None:
         """Put together the hours that are over, take over what killed writers left, and remove what is too old."""
-        self._compact(self.writer, before=max(self.hour, _hour(time.time())))
+        with self.appends:  # from now on no segment of an earlier hour is written
+            before = self._now()
+        self._compact(self.writer, before)
         self._adopt()
         oldest = time.time() - self.days * DAY if self.days is not None else 0.0
         for path in (self.folder / HOURS).glob("*.parquet"):
-            if path.stat().st_mtime < oldest:
-                path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # another server removes it, too
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
+
+    def _now(self) -> str:
+        self.hour = max(self.hour, _hour(time.time()))  # a clock that is set back reopens no hour
+        return self.hour
 
     def close(self) -> None:
         """Put together what this writer has written, and release its lock."""

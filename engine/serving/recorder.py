@@ -1,5 +1,7 @@
 """Keeps a row for each request, off the request's path: a bounded queue in memory, and one thread that writes it twice a second.
 
+Another thread looks after what is on the disk once a minute: it puts hours together and removes old ones, which may take longer.
+
 What is lost: nothing when the server stops, less than a second of rows when it is killed. When the disk cannot keep up, rows wait;
 when the queue is full, new rows are dropped, counted (`rayleigh_records_dropped_total`) and reported in the log.
 """
@@ -25,6 +27,7 @@ from engine.serving.schemas import REQUEST
 
 log = logging.getLogger(__name__)
 
+TIDY_SECONDS = 60.0  # between two looks at hours that are over, or too old
 SECONDS = 0.5  # between two writes: with the time of a write still less than a second
 ROWS = 20_000  # that wait at most
 CHARS = 50_000_000  # of texts and answers that wait at most
@@ -77,7 +80,9 @@ class Recorder:
         self.chars = self.written = self.dropped = self.faults = 0
         self.warned = -WARN_SECONDS
         self.changed, self.is_closing = threading.Condition(), False
+        self.closed = threading.Event()
         self.thread = threading.Thread(target=self._run, name="records", daemon=True)
+        self.tidier = threading.Thread(target=self._tidy, name="record-hours", daemon=True)
 
     @property
     def counts(self) -> Counts:
@@ -86,6 +91,7 @@ class Recorder:
 
     def start(self) -> None:
         """Begin to write."""
+        self.tidier.start()
         self.thread.start()
 
     def put(self, row: Row) -> None:
@@ -110,24 +116,27 @@ class Recorder:
                 return
             self.is_closing = True
             self.changed.notify()
+        self.closed.set()
         if self.thread.ident is not None:
             self.thread.join()
 
     def _run(self) -> None:
-        hour = ""
         while not self.is_closing:
             with self.changed:
                 if not self.is_closing and len(self.rows) < BATCH:
                     self.changed.wait(SECONDS)
             self._write()
-            if self.files.hour != hour or not hour:
-                hour = self.files.hour or "none yet"
-                self._attempt(self.files.close_hours)
         for _ in range(1 + self.keeping.rows // BATCH):
             self._write()
         if self.rows:
             log.error("%d records could not be written and are lost: the disk refuses", len(self.rows))
+        self.tidier.join()
         self._attempt(self.files.close)
+
+    def _tidy(self) -> None:
+        self._attempt(self.files.close_hours)
+        while not self.closed.wait(TIDY_SECONDS):
+            self._attempt(self.files.close_hours)
 
     def _write(self) -> None:
         with self.changed:

@@ -5,9 +5,12 @@ inverse of the probability with which it was drawn (Horvitz and Thompson, JASA 4
 prediction, which the labels correct: the estimate is the mean confidence plus the weighted mean error of the confidence (the
 difference estimator of survey sampling: Saerndal, Swensson and Wretman, 1992, section 6.3; with a model's predictions, prediction-
 powered inference: Angelopoulos et al., Science 382, 2023). It is unbiased whatever the confidence is worth, and exacter if it is.
+
+Not all that were drawn are labelled at once. Within each stratum, requests with a disagreement and the others, labels are asked for
+in the order of a hash, so that those labelled so far are a random part of those drawn: the probability of a label is that of the
+draw times labelled / drawn. Without this factor a request that waits for its label would count as one whose confidence is right.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +28,8 @@ class Draw(NamedTuple):
 
     asked: bool
     probability: float
+    place: float
+    """Between 0 and 1: those with the lowest are labelled first."""
 
 
 def draw(row: str, disagrees: bool | None, section: Monitor) -> Draw:
@@ -33,7 +38,8 @@ def draw(row: str, disagrees: bool | None, section: Monitor) -> Draw:
     `disagrees`: whether student and teacher gave different answers; None: the teacher was not asked.
     """
     probability = section.labels_disagreeing if disagrees else section.labels
-    return Draw(uniform("label", row) < probability, probability)
+    place = uniform("label", row)
+    return Draw(place < probability, probability, place)
 
 
 def uniform(what: str, row: str) -> float:
@@ -47,24 +53,33 @@ class Labelled(NamedTuple):
     predicted: Array  # (n,) confidence of the served answer; a constant where the model gives none
     probability: Array  # (n,) with which a label was asked for
     right: Array  # (n,) 1 = right, nan = not labelled
-    labels: Sequence[object] | None = None
+    drawn: Array | None = None  # (n,) whether a label was asked for; None: all that were drawn are labelled
+    stratum: Array | None = None  # (n,) rows of one are labelled in random order; None: all rows are one
 
 
 def accuracy(rows: Labelled, *, level: float = LEVEL) -> LabelledAccuracy:
     """Return the share of right answers among all requests, with a normal interval.
 
+    No interval with fewer than two labels, or if rows of a stratum were drawn and none of them is labelled.
+
     Raises:
-        ValueError: a labelled row has the probability 0.
+        ValueError: a labelled row has the probability 0, or was not drawn.
     """
     labelled = ~np.isnan(rows.right)
-    count, total = int(labelled.sum()), len(rows.right)
+    drawn = labelled if rows.drawn is None else rows.drawn.astype(bool)
+    count, total, waiting = int(labelled.sum()), len(rows.right), int((drawn & ~labelled).sum())
     if (rows.probability[labelled] <= 0).any():
         raise ValueError("a labelled row has the probability 0, expected that with which it was drawn")
-    if count < 2:
-        return LabelledAccuracy(labels=count, rows=total)
+    if (labelled & ~drawn).any():
+        raise ValueError("a labelled row was not drawn: its label would bias the estimate, leave it out")
+    stratum = np.zeros(total) if rows.stratum is None else rows.stratum
+    shares = {each: float(labelled[drawn & (stratum == each)].mean()) for each in np.unique(stratum[drawn])}
+    if count < 2 or min(shares.values()) == 0:
+        return LabelledAccuracy(labels=count, rows=total, waiting=waiting)
     from scipy.stats import norm
 
-    weights = np.where(labelled, 1 / np.where(labelled, rows.probability, 1), 0.0)
+    probability = rows.probability * np.array([shares.get(each, 1.0) for each in stratum])
+    weights = np.where(labelled, 1 / np.where(labelled, probability, 1), 0.0)
     predicted = np.nan_to_num(rows.predicted, nan=float(np.nanmean(rows.predicted)) if np.isfinite(rows.predicted).any() else 0.5)
     terms = predicted + weights * np.where(labelled, np.nan_to_num(rows.right) - predicted, 0.0)
     value, error = float(terms.mean()), float(terms.std(ddof=1) / np.sqrt(total))
@@ -75,5 +90,6 @@ def accuracy(rows: Labelled, *, level: float = LEVEL) -> LabelledAccuracy:
         accuracy=estimate(share, max(0.0, value - half), min(1.0, value + half), count),
         labels=count,
         rows=total,
+        waiting=waiting,
         effective=round(effective, 1),
     )

@@ -39,7 +39,7 @@ class Kept(NamedTuple):
 
     kept: WatchKept = WatchKept()
     bases: Mapping[str, Array] = {}
-    """Deployment -> embeddings of its baseline."""
+    """Deployment -> embeddings of its baseline, or of what was gathered of it."""
     embed: Callable[[Sequence[str]], Array] | None = None
     """Texts -> unit vectors; None: prompts are not looked at."""
 
@@ -80,8 +80,9 @@ class Watch:
         return raised
 
     def bases(self) -> dict[str, Array]:
-        """Return the embeddings of each deployment's baseline, (prompts, dimensions)."""
-        return {name: each.base for name, each in self.monitors.items() if each.base is not None}
+        """Return the embeddings of each deployment's baseline, or of what was gathered of it, (prompts, dimensions)."""
+        found = {name: each.embeddings() for name, each in self.monitors.items()}
+        return {name: each for name, each in found.items() if each is not None}
 
     def kept(self, requests: Mapping[str, int], shadows: Mapping[str, int]) -> WatchKept:
         """Return what another `Watch` goes on from; the arguments say how far the tables were read."""

@@ -11,6 +11,7 @@ from engine.records.watch import KeptBaseline, KeptMonitor, MonitorView, SignalV
 from engine.rows import Row
 from engine.serving.domain import DomainTest
 from engine.serving.monitor import EMBEDDING, Monitor, Observation, signals_of
+from engine.stats.clusters import Clusters
 from engine.stats.drift import Baseline
 from engine.stats.intervals import Array
 
@@ -23,7 +24,7 @@ class Watched:
     """Gathers a baseline, then tests."""
 
     def __init__(self, deployment: str, section: Section, first: int, kept: KeptMonitor, base: Array | None = None) -> None:
-        """Go on from `kept`, and from `base`, the prompts' embeddings of the baseline.
+        """Go on from `kept`, and from `base`, the prompts' embeddings of the baseline, or of what was gathered of it.
 
         `first`: requests that become the baseline, unless `begin_with` gives one.
         """
@@ -32,8 +33,10 @@ class Watched:
         self.gathered = {name: list(values) for name, values in kept.gathered.items()}
         self.lengths = list(kept.texts)
         self.baselines = {name: _baseline(each) for name, each in kept.baselines.items()}
-        self.vectors: list[Array] = []
-        self.base, self.domain = base, _domain(base, None, section) if self.source else None
+        self.vectors = [] if self.source or base is None else [*base[: kept.vectors]]
+        self.clusters = list(kept.clusters)
+        self.base = base if self.source else None
+        self.domain = _domain(self.base, self.clusters or None, section)
         self.monitor = Monitor(section, self.baselines, self.domain, kept.state) if self.source else None
 
     def begin_with(self, rows: Sequence[Row], labels: Sequence[object], source: str, vectors: Array | None = None) -> None:
@@ -84,16 +87,22 @@ class Watched:
         self.source, self.gathered, self.lengths, self.vectors = source, {}, [], []
         self.domain = _domain(base, labels, self.section)
         self.base = base if self.domain else None
+        self.clusters = Clusters(labels).index.tolist() if self.domain and labels is not None else []
         self.monitor = Monitor(self.section, self.baselines, self.domain)
 
     def kept(self) -> KeptMonitor:
         """Return what another `Watched` goes on from."""
         if self.monitor is None:
             gathered = {name: tuple(values) for name, values in self.gathered.items()}
-            return KeptMonitor(gathered=gathered, texts=tuple(self.lengths), rows=self.rows)
+            return KeptMonitor(gathered=gathered, texts=tuple(self.lengths), rows=self.rows, vectors=len(self.vectors))
         state = self.monitor.state().model_copy(update={"deployment": self.deployment})
         kept = {name: _kept(each) for name, each in self.baselines.items()}
-        return KeptMonitor(longest=self.longest, source=self.source, baselines=kept, rows=self.rows, state=state)
+        about = {"longest": self.longest, "source": self.source, "rows": self.rows, "clusters": tuple(self.clusters)}
+        return KeptMonitor(**about, baselines=kept, state=state)
+
+    def embeddings(self) -> Array | None:
+        """Return those of the prompts of the baseline, or of what was gathered of it, (prompts, dimensions); None without any."""
+        return self.base if self.monitor else np.array(self.vectors) if self.vectors else None
 
     def view(self) -> MonitorView:
         """Return what the monitor says now."""

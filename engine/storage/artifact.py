@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from engine.errors import ConservationError, MissingArtifact, StorageError
 from engine.records.base import Json, Record
 from engine.records.record import RECORD_VERSION, ArtifactRecord, Identity, RowCounts, Table
-from engine.rows import content_id
+from engine.rows import VERSION, content_id
 from engine.storage.folder import Folder
 from engine.storage.migrations import promote
 from engine.storage.provenance import commit, packages
@@ -158,7 +158,7 @@ def load_artifact(folder: Folder) -> Artifact | None:
     """Return the finished artifact in `folder`, or None if it has no record. Records of earlier versions are read, too.
 
     Raises:
-        StorageError: the record is not JSON, or is none of an artifact.
+        StorageError: the record is not JSON, or is none of an artifact, or a newer version of Rayleigh wrote it or a table.
     """
     if not folder.exists(RECORD):
         return None
@@ -167,12 +167,25 @@ def load_artifact(folder: Folder) -> Artifact | None:
     except ValueError as error:
         raise StorageError(f"{folder}/{RECORD}: is not JSON: {error}. Delete {folder} and run again.") from None
     try:
-        return Artifact(folder, ArtifactRecord.model_validate(promote(raw)))
+        _require_known(folder, raw.get("version", 1) if isinstance(raw, dict) else 1, RECORD_VERSION)
+        artifact = Artifact(folder, ArtifactRecord.model_validate(promote(raw)))
+        schemas = [table.schema_version for table in artifact.record.tables.values()]
+        _require_known(folder, max(schemas, default=1), VERSION, "tables of ")
+        return artifact
     except ValidationError as error:
         places = sorted({".".join(map(str, problem["loc"])) for problem in error.errors()})
         raise StorageError(
             f"{folder}/{RECORD}: is no record of an artifact: see {', '.join(places)}. Delete {folder} and run again."
         ) from None
+
+
+def _require_known(folder: Folder, found: object, known: int, of: str = "") -> None:
+    """Raise StorageError if the version of a form, which it names itself, is one that this program cannot know."""
+    if isinstance(found, int) and found > known:
+        raise StorageError(
+            f"{folder}/{RECORD}: found {of}version {found}, expected at most {known}: a newer version of Rayleigh wrote it. Use "
+            "that version, or a new run folder."
+        )
 
 
 def require_conserved(row_counts: RowCounts, where: str) -> None:

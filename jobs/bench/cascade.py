@@ -92,7 +92,7 @@ def bench(run: str, python: str, plan: Plan) -> CascadeBench:
     best = {role: max((each for each in report.models if each.role == role), key=_exact).name for role in ("student", "teacher")}
     student = plan.student or best["student"]
     models = graded(table, [student, best["teacher"]], work.contract.budget.price, report.models)
-    holdout = holdout_of(table, student, work.contract)
+    holdout = holdout_of(table, student, work)
     kept = [each for alpha in plan.alphas for each in _kept(models[student], holdout, alpha, plan, python)]
     return CascadeBench(
         student=student,

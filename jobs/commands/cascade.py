@@ -13,7 +13,7 @@ from engine.errors import InputError
 from engine.records.certificate import CascadeResult, CurvePoint, NicheUse
 from engine.records.report import Report
 from engine.release.registry import CONTRACT, REPORT
-from engine.rows import PREDICTION
+from engine.rows import HOLDOUT, PREDICTION
 from engine.serving.certify import Holdout, certified, outside_of
 from engine.serving.curve import curve
 from engine.serving.deployment import certified_part
@@ -24,6 +24,7 @@ from jobs.commands.cascade_niche import niche_of
 from jobs.commands.release import job_of
 from jobs.steps.curves import graded
 from jobs.steps.deployed import manifest
+from jobs.steps.verdict import cluster_labels
 from jobs.terminal.console import columns, interval
 
 FILE = "cascade.json"
@@ -59,7 +60,7 @@ def cascade(run: str, order: Order) -> CascadeResult:
     if missing := [name for name in names if name not in models]:
         known = sorted(set(table["model"].to_pylist()))
         raise InputError(f"{run}: found stage {missing[0]!r}, expected one of the evaluated models {known}.")
-    holdout = holdout_of(table, names[0], work.contract)
+    holdout = holdout_of(table, names[0], work)
     deployments = {name: _deployment(reports, report, name) for name in names}
     niche = None
     if order.niche if order.niche is not None else work.contract.serving and work.contract.serving.cascade:
@@ -83,14 +84,24 @@ def cascade(run: str, order: Order) -> CascadeResult:
     return result
 
 
-def holdout_of(table: pa.Table, model: str, contract: Contract) -> Holdout:
-    """Return the rows of `model` in the table of predictions: ids, and clusters by `evaluation.cluster`."""
-    rows = _rows_of(table, model)
+def holdout_of(table: pa.Table, model: str, work: workspace.Workspace) -> Holdout:
+    """Return the rows of `model` in the table of predictions: ids, and clusters by `evaluation.cluster`.
+
+    Raises:
+        InputError: the run holds other prompts than those of its report.
+    """
+    column, rows = work.contract.evaluation.cluster, _rows_of(table, model)
     ids = rows["prompt_id"].to_pylist()
-    column = contract.evaluation.cluster
-    if column not in rows.column_names:  # `none`; or parent, source, language, which predictions do not have
-        return Holdout(ids, ids)
-    return Holdout(ids, [label or own for label, own in zip(rows[column].to_pylist(), ids, strict=True)])
+    if column == "none" or column in rows.column_names:
+        return Holdout(ids, cluster_labels(rows.to_pylist(), column))
+    held = workspace.finished(work.folder, "prompts").read("holdout", HOLDOUT).to_pylist()  # parent, source, language
+    of = dict(zip((row["prompt_id"] for row in held), cluster_labels(held, column), strict=True))
+    if missing := next((each for each in ids if each not in of), None):
+        raise InputError(
+            f"{work.folder}/reports: found an answer to {missing}, which is not in the run's holdout. "
+            f"Delete {work.folder}/reports and run again."
+        )
+    return Holdout(ids, [of[each] for each in ids])
 
 
 def as_text(result: CascadeResult) -> str:

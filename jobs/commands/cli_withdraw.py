@@ -14,7 +14,7 @@ def withdraw(
     licence: Annotated[str | None, typer.Option("--licence", metavar="NAME", help="All rows of a licence.")] = None,
     why: Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, which is kept.")] = "",
     runs: Annotated[
-        str | None, typer.Option("--runs", metavar="FOLDER", help="Where run folders are; default beside REGISTRY.")
+        str | None, typer.Option("--runs", metavar="FOLDER", help="Folder below which runs are; default beside REGISTRY.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Record nothing; only say who holds the rows.")] = False,
     as_json: Json = False,

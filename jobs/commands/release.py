@@ -137,6 +137,7 @@ def _choose(gate: GateDecision, terms: Terms) -> str:
 
 def _refusal(gate: GateDecision, eligible: Sequence[str], open_ones: Sequence[str], terms: Terms) -> str:
     lines = [f"  {name}: {explain(number)}" for name in eligible for number in gate.refusals.get(name, ())]
+    lines += [f"  {name}: {gate.because[name]}" for name in eligible if name in gate.refusals and name in gate.because]
     lines += [f"  {name}: {line}" for name in open_ones for line in undecided_lines(gate, name)]
     who = f"student {terms.student!r}" if terms.student else f"{len(eligible)} student(s)"
     others = f" {', '.join(gate.passing)} would pass." if gate.passing else ""

@@ -135,7 +135,7 @@ def _serve_here(plan: "Plan", options: Options, profile: Profile, say: Callable[
     app = build(plan, final, companions=_companions(plan, options, profile, say))
 
     def started(port: int) -> None:
-        say(f"listening on http://{options.host}:{port}; the engine is loading, /readyz says when it answers")
+        say(f"listening on {Address(options.host, port).url}; the engine is loading, /readyz says when it answers")
 
     try:
         fault = listen(app, Address(options.host, options.port), started=started)

@@ -1,7 +1,7 @@
 """Every table of every finished artifact as a DuckDB view, read-only and streamed from the shards that the records list."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,9 +25,14 @@ from jobs.pipeline import pipeline
 READS = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
 REQUESTS, SHADOWS = "requests", "shadows"  # tables of the records of a server
 COLUMNS = "columns"  # table of the documentation
+LISTINGS = 3  # of the files of records, which a server puts together
 MOST_IDS = 5  # that begin alike, in a message
 DESCRIBE = re.compile(r"\s*desc(?:ribe)?\s+(?:table\s+)?\"?(\w+)\"?\s*;?\s*", re.IGNORECASE)
 DOCUMENTED = f'select "column", type, doc from {COLUMNS} where "table" = ? order by position'
+
+
+class RecordsMoved(InputError):
+    """A writer put files of records together, or removed them, while they were read."""
 
 
 class Views:
@@ -46,9 +51,11 @@ class Views:
         folders = [places.run_folder(run) for run in runs]
         self.run = ", ".join(map(str, folders))
         names = dict(zip(runs, run_names(runs), strict=True))
-        self.records = {run: shards(Path(each.path)) for run, each in zip(runs, folders, strict=True) if _has_records(each)}
+        self.records = {names[run]: Path(each.path) for run, each in zip(runs, folders, strict=True) if _has_records(each)}
         self.sources = [
-            RunSource(names[run], each, finished(run)) for run, each in zip(runs, folders, strict=True) if run not in self.records
+            RunSource(names[run], each, finished(run))
+            for run, each in zip(runs, folders, strict=True)
+            if names[run] not in self.records
         ]
         self.artifacts: Mapping[str, Artifact] = self.sources[0].artifacts if self.sources else {}
         self.labelled = labelled or len(runs) > 1
@@ -56,7 +63,9 @@ class Views:
         self.connection.execute("set enable_progress_bar = false")  # it is printed to stdout, into --json
         self._scratch = TemporaryDirectory(prefix="rayleigh-sql-")
         self.migrated = self._scratch.name
-        self.tables = self._create(names)
+        self.shards: list[Path] = []
+        """Files of records, as they were listed last."""
+        self.tables = self._create()
         self.views = self._create_overview(registry)
         self.names = [*self.tables, *self.views]
         self._document()
@@ -66,9 +75,19 @@ class Views:
     def query(self, query: str, parameters: Sequence[object] = ()) -> pa.RecordBatchReader:
         """Return the result of a SELECT, streamed; of `describe TABLE` its columns with their documentation.
 
+        Records of requests are listed once more if a file of them is gone, as a server puts those of an hour together.
+
         Raises:
             InputError: the query is not one reading statement, or names a table or column that does not exist.
+            RecordsMoved: a file of records went again, or while the result was read.
         """
+        try:
+            return self._query(query, parameters)
+        except RecordsMoved:
+            self._create()
+            return self._query(query, parameters)
+
+    def _query(self, query: str, parameters: Sequence[object]) -> pa.RecordBatchReader:
         if (described := DESCRIBE.fullmatch(query)) and described[1].lower() in self.names:
             query, parameters = DOCUMENTED, [described[1].lower()]
         try:
@@ -76,16 +95,33 @@ class Views:
             if len(kinds) != 1 or kinds[0] not in READS:
                 names = ", ".join(kind.name for kind in kinds) or "none"
                 raise InputError(f"sql: found {names}, expected one SELECT: a run is never changed by a query.")
-            return self.connection.sql(query, params=list(parameters) or None).to_arrow_reader()
+            reader = self.connection.sql(query, params=list(parameters) or None).to_arrow_reader()
+            return pa.RecordBatchReader.from_batches(reader.schema, self._batches(reader)) if self.records else reader
         except duckdb.CatalogException as error:
             tables = f"The tables of {self.run} are: {', '.join(self.tables) or 'none yet'}."
             raise InputError(f"sql: {error}\n{tables} And of all runs: {', '.join([*self.views, COLUMNS])}.") from None
         except duckdb.Error as error:
+            self._check_shards()
             raise InputError(f"sql: {error}") from None
+
+    def _batches(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from reader
+        except (OSError, pa.ArrowException, duckdb.Error):
+            self._check_shards()
+            raise
+
+    def _check_shards(self) -> None:
+        if gone := next((path for path in self.shards if not path.exists()), None):
+            raise RecordsMoved(f"sql: {gone}: was put together with others, or removed, while it was read. Ask again.") from None
 
     def rows(self, query: str, parameters: Sequence[object] = ()) -> list[Row]:
         """Return all rows of a result that fits in memory."""
-        return self.query(query, parameters).read_all().to_pylist()
+        try:
+            return self.query(query, parameters).read_all().to_pylist()
+        except RecordsMoved:
+            self._create()
+            return self.query(query, parameters).read_all().to_pylist()
 
     def row(self, table: str, column: str, value: str) -> Row | None:
         """Return a row of `table` whose `column` is `value`; None if there is none, or no such table."""
@@ -99,14 +135,13 @@ class Views:
         query = f"select distinct {column} as id from {table} where starts_with({column}, ?) order by id limit {MOST_IDS}"
         return [row["id"] for row in self.rows(query, [start])]
 
-    def _create(self, names: Mapping[str, str]) -> list[str]:
+    def _create(self) -> list[str]:
         """Create a view of every table, and return their names. Those of several runs, or students, become one view."""
         selects: dict[str, list[str]] = {}
-        for run, paths in self.records.items():
-            shadow = shards(Path(places.run_folder(run).path) / SHADOW_FOLDER)
-            for name, files, schema in ((REQUESTS, paths, REQUEST), (SHADOWS, shadow, SHADOW)):
-                found = pyarrow.dataset.dataset(list(map(str, files)), schema=schema, format="parquet") if files else None
-                self._register(selects, name, names[run], found or schema.empty_table())
+        self.shards = []
+        for run, folder in self.records.items():
+            for name, place, schema in ((REQUESTS, folder, REQUEST), (SHADOWS, folder / SHADOW_FOLDER, SHADOW)):
+                self._register(selects, name, run, self._recorded(place, schema))
         for run in self.sources:
             for job, artifact in run.artifacts.items():
                 for table in (name for name in artifact.record.tables if artifact.table(name).shards):
@@ -114,8 +149,21 @@ class Views:
                     rows = dataset(artifact, table, migrated=self.migrated)
                     self._register(selects, table, run.name, rows, job=job, student=student)
         for name, parts in selects.items():
-            self.connection.execute(f"create view {_quoted(name)} as {' union all by name '.join(parts)}")
+            self.connection.execute(f"create or replace view {_quoted(name)} as {' union all by name '.join(parts)}")
         return sorted(selects)
+
+    def _recorded(self, folder: Path, schema: pa.Schema) -> "pyarrow.dataset.Dataset | pa.Table":
+        """Return the rows of a folder of records; listed again if a file is gone before it is opened."""
+        for _ in range(LISTINGS):
+            files = shards(folder)
+            try:
+                found = pyarrow.dataset.dataset(list(map(str, files)), schema=schema, format="parquet") if files else None
+            except FileNotFoundError as error:
+                gone = error
+                continue
+            self.shards += files
+            return found or schema.empty_table()
+        raise RecordsMoved(f"sql: {folder}: files were put together or removed whenever they were listed: {gone}. Ask again.")
 
     def _register(
         self, selects: dict[str, list[str]], table: str, run: str, rows: "pyarrow.dataset.Dataset | pa.Table", *,

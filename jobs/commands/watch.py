@@ -1,7 +1,6 @@
 """`rayleigh watch`: the records of a server as they appear, the monitor of each deployment, and labels of a few requests."""
 
 import io
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,34 +16,28 @@ from engine.contract.serving import Monitor as Section
 from engine.contract.specialist import TaskUnit
 from engine.errors import InputError, MissingArtifact, StorageError
 from engine.inference.locate import locate
-from engine.records.monitor import LabelledAccuracy
 from engine.records.report import Report
-from engine.records.watch import ToLabel, WatchKept, WatchView
+from engine.records.watch import WatchKept, WatchView
 from engine.release.registry import REPORT
 from engine.rows import PREDICTION, Row
 from engine.serving.monitor_files import FOLDER, KEPT, SUMMARY
 from engine.serving.record_files import SHADOW_FOLDER, is_records
 from engine.serving.schemas import REQUEST, SHADOW
 from engine.serving.tail import Tail
-from engine.serving.trickle import Labelled, accuracy, draw
 from engine.serving.watch import Given, Kept, Watch
 from engine.stats.intervals import Array
 from engine.storage.folder import Folder
 from jobs import places, workspace
 from jobs.commands.cascade import holdout_of
 from jobs.commands.release import job_of
-from jobs.commands.sql import Views
+from jobs.commands.sql import RecordsMoved
+from jobs.commands.watch_labels import labelled, read_labels
 from jobs.commands.watch_page import write_page
 from jobs.steps.deployed import manifest, units_of
 from jobs.terminal.watch_text import as_text
 
 EVERY = 2.0  # seconds between two looks
 SAVE_EVERY = 10.0  # seconds between two saves
-SHOWN_LABELS = 20
-ROWS = """
-    select r.request_id, r.confidence, case when s.challenger = s.champion then s.agrees else s.champion_agrees end as agrees
-    from requests r left join shadows s on r.request_id = s.request_id where r.status = 200
-"""
 
 
 class Order(NamedTuple):
@@ -75,7 +68,8 @@ def watch(records: str, order: Order, show: Callable[[WatchView], None], *, once
     if not place.is_local or not is_records(folder):
         raise MissingArtifact(f"{place}: holds no records of requests. They are kept by: rayleigh serve ... --records {records}")
     section, given = _baseline(order)
-    labels, embed = _labels(order.labels), _encoder(order.encoder)
+    labels, embed = read_labels(order.labels), _encoder(order.encoder)
+    of_labels: dict[str, object] = {}
     with _kept(folder) as (kept, bases, save):
         watched = Watch(section, first=order.first, given=given, kept=Kept(kept, bases, embed))
         tails = Tail(folder, REQUEST, kept.requests), Tail(folder / SHADOW_FOLDER, SHADOW, kept.shadows)
@@ -83,15 +77,21 @@ def watch(records: str, order: Order, show: Callable[[WatchView], None], *, once
         while True:
             _read(watched, *tails)
             view = watched.view(str(folder))
-            if order.labels is not None:
-                view = view.model_copy(update=_estimate(folder, labels, section))
             is_due = once or time.monotonic() >= saved + SAVE_EVERY
             if is_due:
                 for tail in tails:
                     tail.forget()
                 saved = time.monotonic()
-            if is_due and order.page:
-                write_page(order.page, folder, view, section)
+            try:
+                if order.labels is not None:
+                    of_labels = labelled(folder, watched.last, labels, section)
+                view = view.model_copy(update=of_labels)
+                if is_due and order.page:
+                    write_page(order.page, folder, view, section)
+            except RecordsMoved:
+                if once:
+                    raise
+                view = view.model_copy(update=of_labels)  # those of the last round
             save(watched.kept(tails[0].consumed, tails[1].consumed) if is_due else None, watched.bases(), view)
             show(view)
             if once:
@@ -127,7 +127,7 @@ Save = Callable[[WatchKept | None, Bases, WatchView], None]
 @contextmanager
 def _kept(folder: Path) -> Iterator[tuple[WatchKept, Bases, Save]]:
     """Yield what is kept of the monitor, and what keeps it: of several processes that watch, the first one alone does."""
-    place = Folder(str(folder / FOLDER))
+    place, stored = Folder(str(folder / FOLDER)), dict[str, int]()
     try:
         (folder / FOLDER).mkdir(exist_ok=True)
         lock: FileLock | None = FileLock(folder / FOLDER / "watch.lock", timeout=0)
@@ -140,19 +140,22 @@ def _kept(folder: Path) -> Iterator[tuple[WatchKept, Bases, Save]]:
     def save(kept: WatchKept | None, bases: Bases, view: WatchView) -> None:
         if lock is None:
             return
-        for name, base in bases.items():
-            if not place.exists(f"{name[:16]}.npy"):
-                data = io.BytesIO()
-                np.save(data, base, allow_pickle=False)
-                place.write(f"{name[:16]}.npy", data.getvalue())
         if kept:
+            for name, base in bases.items():
+                if len(base) != stored.get(name):  # it grows while it is gathered; older rows stay as they are
+                    data = io.BytesIO()
+                    np.save(data, base, allow_pickle=False)
+                    place.write(f"{name[:16]}.npy", data.getvalue())
+                    stored[name] = len(base)
             place.write(KEPT, kept.model_dump_json().encode())
         place.write(SUMMARY, view.model_dump_json(exclude={"to_label"}).encode())
 
     try:
         kept = _read_kept(place)
-        names = [name for name, each in kept.monitors.items() if each.source and place.exists(f"{name[:16]}.npy")]
-        yield kept, {name: np.load(io.BytesIO(place.read(f"{name[:16]}.npy")), allow_pickle=False) for name in names}, save
+        names = [name for name, each in kept.monitors.items() if place.exists(f"{name[:16]}.npy")]
+        bases = {name: np.load(io.BytesIO(place.read(f"{name[:16]}.npy")), allow_pickle=False) for name in names}
+        stored |= {name: len(base) for name, base in bases.items()}
+        yield kept, bases, save
     finally:
         if lock:
             lock.release()
@@ -190,7 +193,7 @@ def _baseline(order: Order) -> tuple[Section, Given | None]:
     teacher = {row["prompt_id"]: row for row in rows if compared and row["model"] == compared.teacher}
     units = units_of(work.contract)
     mine = sorted((row for row in rows if row["model"] == name), key=lambda row: row["prompt_id"])
-    holdout = holdout_of(table, name, work.contract)
+    holdout = holdout_of(table, name, work)
     student = workspace.finished(work.folder, job_of(name))
     packages = reports.record.packages
     fingerprint = manifest(work.contract, name, student.record.files, packages, report).fingerprint
@@ -208,45 +211,6 @@ def _agrees(row: Row, teacher: dict[str, Row], units: dict[str, TaskUnit]) -> bo
     if other is None or other["finish_reason"] != "stop":
         return None
     return is_exact(row["answer"], other["answer"], units[row["task_unit"]].output.json_schema)
-
-
-def _labels(path: str | None) -> dict[str, bool]:
-    """Return request -> whether its answer was right.
-
-    Raises:
-        InputError: the file is missing, or a line of it is no label.
-    """
-    if path is None:
-        return {}
-    found: dict[str, bool] = {}
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--labels {path}: cannot be read: {error}.") from None
-    for number, line in enumerate(lines, start=1):
-        try:
-            label = json.loads(line) if line.strip() else None
-            if label is not None:
-                found[str(label["request_id"])] = {True: True, False: False}[label["right"]]
-        except (ValueError, KeyError, TypeError):
-            expected = '{"request_id": "...", "right": true}'
-            raise InputError(f"--labels {path}:{number}: found {line[:60]!r}, expected {expected}.") from None
-    return found
-
-
-def _estimate(folder: Path, labels: dict[str, bool], section: Section) -> dict[str, object]:
-    """Return the accuracy that the labels estimate, and what to label next."""
-    rows = Views(str(folder)).rows(ROWS)
-    drawn = [(row, draw(row["request_id"], None if row["agrees"] is None else not row["agrees"], section)) for row in rows]
-    right = [float(labels.get(row["request_id"], np.nan)) if each.asked else np.nan for row, each in drawn]
-    predicted = np.array([np.nan if row["confidence"] is None else row["confidence"] for row in rows], dtype=np.float64)
-    found = LabelledAccuracy()
-    if rows:
-        found = accuracy(Labelled(predicted, np.array([each.probability for _, each in drawn]), np.array(right)))
-    todo = [row for row, each in drawn if each.asked and row["request_id"] not in labels]
-    todo.sort(key=lambda row: row["agrees"] is not False)
-    shown = tuple(ToLabel(request_id=row["request_id"], disagrees=row["agrees"] is False) for row in todo[:SHOWN_LABELS])
-    return {"accuracy": found, "to_label": shown}
 
 
 __all__ = ["Order", "as_text", "watch"]

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from engine.contract.prompts import Withdrawn
 from engine.errors import InputError, RayleighError
-from engine.records.release import HeldBy, RunHolds, Withdrawal
+from engine.records.release import HeldBy, RunHolds, RunUnknown, Withdrawal
 from engine.release import learnt
 from engine.release.registry import RELEASE, Registry
 from engine.release.withdrawals import FOLDER, Withdrawals
@@ -16,6 +16,7 @@ from engine.storage.artifact import Artifact, load_artifact
 from engine.storage.folder import Folder
 from engine.storage.shards import iterate
 from jobs import places
+from jobs.view.found import runs_below
 
 
 def withdraw(
@@ -23,7 +24,7 @@ def withdraw(
 ) -> Withdrawal:
     """Record that the rows that `given` names (prompt, source or licence) may not be used, and return who holds them.
 
-    `runs` is the folder with the run folders that are looked through, by default that of the registry.
+    `runs` is the folder below which run folders are looked through, at any depth; by default that of the registry.
 
     Raises:
         InputError: none or several of prompt, source and licence are given, or no reason, or there is no registry.
@@ -42,10 +43,12 @@ def withdraw(
         raise InputError(f"{folder}: there is no registry. Name the folder that `rayleigh promote --registry` wrote.")
     event = None if dry_run else Withdrawals(folder).add(order, why)
     [(field, value)] = [(name, text) for name, text in order if text is not None]
+    found = list(_runs(parent, order))
     return Withdrawal(
         event=event,
         releases=tuple(releases(folder, order)),
-        runs=tuple(_runs(parent, order)),
+        runs=tuple(each for each in found if isinstance(each, RunHolds)),
+        unknown=tuple(each for each in found if isinstance(each, RunUnknown)),
         setting=f"{{{field}: {value}}}",
     )
 
@@ -61,7 +64,8 @@ def as_text(result: Withdrawal) -> str:
     for run in result.runs:
         held = f"{run.prompts} prompts, {run.candidates} answers, {run.examples} examples"
         lines.append(f"run      {run.run}: {held}, and its ledger the answers")
-    if not result.releases and not result.runs:
+    lines += [f"unknown  {run.run}: {run.why}" for run in result.unknown]
+    if not result.releases and not result.runs and not result.unknown:
         lines.append("No release and no run holds such rows.")
     else:
         lines.append(
@@ -77,7 +81,7 @@ def releases(registry: Folder, order: Withdrawn) -> Iterator[HeldBy]:
         shelf = Registry(registry, contract)
         champion = shelf.champion
         students = {event.fingerprint: event.student for event in shelf.history()}
-        for name in sorted(name for name in shelf.folder.files() if name.endswith(f"/{RELEASE}")):
+        for name in sorted(name for name in shelf.folder.files() if name.endswith(f"/{RELEASE}") and ".part/" not in name):
             fingerprint = name.split("/")[1]
             rows = learnt.held(shelf.folder / f"releases/{fingerprint}", order)
             if rows != 0:
@@ -86,22 +90,32 @@ def releases(registry: Folder, order: Withdrawn) -> Iterator[HeldBy]:
                 yield HeldBy(contract=contract, student=student, fingerprint=fingerprint, rows=rows, champion=is_champion)
 
 
-def _runs(parent: Folder, order: Withdrawn) -> Iterator[RunHolds]:
-    """Yield the run folders directly below `parent` that hold rows of `order`."""
-    for name in sorted({path.split("/")[0] for path in parent.files() if path.count("/") == 1 and path.endswith("/run.json")}):
-        run = parent / name
+def _runs(parent: Folder, order: Withdrawn) -> Iterator[RunHolds | RunUnknown]:
+    """Yield the run folders below `parent` that hold rows of `order`, or of which that cannot be told."""
+    for found in runs_below(parent):
         try:
-            prompts, candidates, dataset = (load_artifact(run / job) for job in ("prompts", "candidates", "dataset"))
-        except RayleighError:
-            continue  # of another version; it cannot be told
-        if prompts is None:
+            held = _held(Folder(found.folder), order)
+        except RayleighError as error:  # damaged, or of another version
+            yield RunUnknown(run=found.folder, why=str(error))
             continue
-        ids = [_matching(prompts, table, order) for table in ("prompts", "holdout")]
-        found = pa.concat_arrays(ids).unique()
-        if not len(found):
-            continue
-        counts = [_count(artifact, table, found) for artifact, table in ((candidates, "candidates"), (dataset, "examples"))]
-        yield RunHolds(run=run.url, prompts=len(found), candidates=counts[0], examples=counts[1])
+        if held:
+            yield held
+
+
+def _held(run: Folder, order: Withdrawn) -> RunHolds | None:
+    """Return what a run folder holds of `order`; None: nothing.
+
+    Raises:
+        RayleighError: it cannot be read.
+    """
+    prompts, candidates, dataset = (load_artifact(run / job) for job in ("prompts", "candidates", "dataset"))
+    if prompts is None:
+        return None
+    ids = pa.concat_arrays([_matching(prompts, table, order) for table in ("prompts", "holdout")]).unique()
+    if not len(ids):
+        return None
+    counts = [_count(artifact, table, ids) for artifact, table in ((candidates, "candidates"), (dataset, "examples"))]
+    return RunHolds(run=run.url, prompts=len(ids), candidates=counts[0], examples=counts[1])
 
 
 def _matching(prompts: Artifact, table: str, order: Withdrawn) -> pa.Array:

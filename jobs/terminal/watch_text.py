@@ -36,7 +36,10 @@ def _lines(view: WatchView) -> Iterator[str]:
         yield from ("", *_monitor(monitor))
     if view.accuracy is not None:
         found = view.accuracy
-        yield f"\naccuracy {interval(found.accuracy)} from {found.labels} labels of {found.rows} requests"
+        of = f"{found.rows} requests to {found.deployment[:SHORT]}"
+        yield f"\naccuracy {interval(found.accuracy)} from {found.labels} labels of {of}; {found.waiting} drawn have no label yet"
+        if found.accuracy is None:
+            yield "  no interval without two labels, and one of each kind that was drawn: disagreements with the teacher, others"
     if view.to_label:
         yield f"to label {', '.join(each.request_id + (' (disagrees)' if each.disagrees else '') for each in view.to_label[:IDS])}"
 

@@ -6,6 +6,7 @@ thousandth page costs what the first does. A query sorts places alone and DuckDB
 
 import itertools
 import json
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -68,6 +69,7 @@ class Bar(NamedTuple):
     rows: int
     low: float | None = None
     high: float | None = None
+    """The largest value that belongs to it."""
 
 
 class Table:
@@ -226,12 +228,15 @@ class Table:
     def _bins(self, column: str, filtered: tuple[str, list[Any]], low: float, high: float) -> list[Bar]:
         name, (where, values) = quoted(column), filtered
         width = (high - low) / BINS
-        index = f"least(floor(({name}::double - {low!r}) / {width!r}), {BINS - 1})::int"
+        edges = [low + width * number for number in range(BINS)] + [high]
+        index = " + ".join(
+            f"({name}::double >= {edge!r}::double)::int" for edge in edges[1:-1]
+        )  # of these edges alone: as links ask
         query = f"select {index}, count(*) from {self._source} where {where} and isfinite({name}::double) group by 1"
         counts = dict(self._all(query, values))
-        edges = [low + width * number for number in range(BINS)] + [high]
         ends = enumerate(itertools.pairwise(edges))
-        return [Bar(f"{start:.4g} to {end:.4g}", counts.get(number, 0), start, end) for number, (start, end) in ends]
+        most = [*(math.nextafter(edge, -math.inf) for edge in edges[1:-1]), high]  # an edge belongs to the bar that it begins
+        return [Bar(f"{start:.4g} to {end:.4g}", counts.get(each, 0), start, most[each]) for each, (start, end) in ends]
 
     def _check(self, ask: Ask) -> None:
         named = [*ask.equal, *ask.least, *ask.most, *([ask.sort] if ask.sort else [])]

@@ -3,6 +3,7 @@
 import json
 import sys
 
+import made_run as made
 import numpy as np
 import pytest
 from made_run import made_run
@@ -19,6 +20,7 @@ from engine.storage.folder import Folder
 from jobs.bench import cascade as bench
 from jobs.cli import app
 from jobs.commands import cascade_niche
+from jobs.commands.cascade import holdout_of
 from jobs.commands.release import promote
 from jobs.commands.serve_cascade import certified_in
 from jobs.pipeline import pipeline
@@ -68,6 +70,24 @@ def test_thresholds_are_certified_on_half_and_measured_on_the_other(run, tmp_pat
     assert certificate.expired(deployment="another")
     assert found.check.cost_vs_fallback.high < 0.7 and found.check.risk.low <= 0.2
     assert json.loads(ask(run, "--alpha", "0.2", "--json"))["certificates"] == json.loads(found.model_dump_json())["certificates"]
+
+
+@pytest.mark.parametrize("cluster", ["source", "parent", "language"])
+def test_clusters_are_those_of_the_holdout_where_predictions_do_not_have_the_column(cluster, tmp_path, monkeypatch):
+    held = [
+        {**made.ASKED, "prompt_id": f"h{number}", "line": number, "reference": "2", "source": f"file{number // 3}",
+         "parent_id": f"p{number // 3}", "language": ["en", "de"][number // 3]}
+        for number in range(6)
+    ]  # fmt: skip
+    monkeypatch.setattr(made, "HELD", held)
+    monkeypatch.setattr(made, "YAML", f"{made.YAML}evaluation: {{cluster: {cluster}}}\n")
+    work = made_run(str(tmp_path / "run"), tmp_path)
+    answers = from_rows([{**row, "model": "small"} for row in held], PREDICTION)
+    found = holdout_of(answers, "small", work)
+    assert found.ids == [f"h{number}" for number in range(6)]
+    assert [len({*found.labels[:3]}), len({*found.labels[3:]}), len({*found.labels})] == [1, 1, 2]
+    with pytest.raises(InputError, match="answer to x, which is not in the run's holdout"):
+        holdout_of(from_rows([{**held[0], "model": "small", "prompt_id": "x"}], PREDICTION), "small", work)
 
 
 def test_certificate_is_of_the_release_that_promote_makes_and_of_no_other(run, tmp_path):

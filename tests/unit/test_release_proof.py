@@ -115,6 +115,15 @@ def test_chosen_student_that_is_not_confirmed_does_not_pass(word: str) -> None:
     assert decide([student("s", 0.01)], GATE, confirmation=passed).winner == "s"
 
 
+@pytest.mark.parametrize(("word", "winner"), [("refuse", None), ("undecided", None), ("pass", "s")])
+def test_only_the_student_that_the_closed_part_was_opened_for_can_pass(word: str, winner: str | None) -> None:
+    confirmation = Confirmation.model_validate({"student": "s", "rows": 60, "clusters": 30, "word": word})
+    pair = [student("s", 0.01, 100), student("l", 0.01, 300), student("x", 0.97, 50)]
+    decision = decide(pair, GATE.model_copy(update={"students": "holm"}), confirmation=confirmation)
+    assert decision.words == {"x": "refuse", "s": word, "l": "undecided"} and decision.winner == winner
+    assert "l" in decision.undecided and "was not looked at" in decision.because["l"] and "x" not in decision.because
+
+
 def test_every_requirement_of_the_contract_has_a_threshold() -> None:
     gate = Gate(
         retention=0.9, retention_unseen=0.9, exact_match=0.8, schema_validity=0.9, abstain_precision=0.8, abstain_recall=0.8,

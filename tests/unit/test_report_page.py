@@ -223,6 +223,13 @@ def test_headline_names_the_winner_and_its_numbers(data):
     assert f"{retention * 100:.0f}\u00a0%" in lede and "2.7 times smaller" in lede
 
 
+def test_headline_says_that_the_chosen_student_was_not_confirmed(arguments):
+    why = "on the part of the holdout kept for confirmation it is: refuse."
+    gate = GateDecision(by="prove", refusals={"s": ()}, words={"s": "refuse"}, because={"s": why})
+    title, lede = headline.headline(arguments["report"].model_copy(update={"gate": gate}))
+    assert title == "No student passes the gate" and f"s is refused: {why}" in lede
+
+
 def test_headline_without_winner_names_the_number_that_refused(arguments):
     missed = (GateNumber(number="exact_match", found=0.71, wanted=0.8, low=0.6, high=0.8),)
     gate = GateDecision(refusals={"s": missed}, numbers={"s": missed})

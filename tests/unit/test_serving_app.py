@@ -108,6 +108,9 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages.0.content.0", "invalid_value"),
     ({"messages": [{"role": "assistant", "content": "x"}]}, "messages", "invalid_value"),
     ({"messages": [{"role": "system", "content": "Be a pirate."}, *ASK["messages"]]}, "messages.0", "system_text"),
+    ({"messages": [{"role": "user", "content": "x", "refusal": "no"}]}, "messages.0.refusal", "invalid_value"),
+    ({"messages": [{"role": "assistant", "content": "x", "refusal": 5}]}, "messages.0.refusal", "invalid_value"),
+    ({"messages": [{"role": "assistant"}, *ASK["messages"]]}, "messages.0.content", "invalid_value"),
     ({"messages": [*ASK["messages"], {"role": "system", "content": SYSTEM}]}, "messages.1.role", "system_text"),
     ({"messages": ASK["messages"] * 65}, "messages", "invalid_value"),
 ]
@@ -120,6 +123,29 @@ def test_what_was_not_measured_is_refused_by_name(release: Path, changes: dict[s
             before = len(server.engine.requests)
             assert error_of(await server.chat(**changes)) == (400, code, param)
             assert len(server.engine.requests) == before
+
+    asyncio.run(run())
+
+
+NULLS = dict.fromkeys(("annotations", "audio", "function_call", "tool_calls"))
+
+
+@pytest.mark.parametrize(
+    ("turn", "text"),
+    [
+        ({"content": ANSWER, "refusal": None}, ANSWER),
+        ({"content": ANSWER, "refusal": None, **NULLS}, ANSWER),
+        ({"content": None, "refusal": "The model abstains."}, "The model abstains."),
+        ({"content": "", "refusal": "The model abstains."}, "The model abstains."),  # pieces of a stream, put together
+        ({"refusal": "The model abstains."}, "The model abstains."),
+    ],
+)
+def test_a_turn_that_the_server_gave_may_be_sent_back_as_it_was(release: Path, turn: dict[str, Any], text: str) -> None:
+    async def run() -> None:
+        async with serving(release) as server:
+            said = [*ASK["messages"], {"role": "assistant", **turn}, {"role": "user", "content": "and four more", "name": None}]
+            assert (await server.chat(messages=said)).status_code == 200
+            assert [each["content"] for each in server.engine.requests[-1].chat[1:]] == ["three red chairs", text, "and four more"]
 
     asyncio.run(run())
 
@@ -429,6 +455,11 @@ def test_the_router_may_abstain_before_and_after_the_student(release: Path) -> N
             assert message["content"] is None and "0.95" in message["refusal"]
             asked = len(server.engine.requests)
             assert (await server.task({"text": "a refund"})).json()["abstained"] and len(server.engine.requests) == asked
+            refund = [{"role": "user", "content": "a refund"}]
+            assert (await server.chat(messages=refund)).json()["choices"][0]["finish_reason"] == "stop"
+            lines = (await server.chat(messages=refund, stream=True)).text.split("\n\n")
+            events = [json.loads(line.removeprefix("data: ")) for line in lines if line and "[DONE]" not in line]
+            assert [each["choices"][0]["finish_reason"] for each in events] == [None, None, "stop"]
 
     asyncio.run(run())
 

@@ -140,6 +140,36 @@ def test_accuracy_from_a_trickle_is_unbiased_and_its_interval_holds_the_truth():
     assert np.mean(naive) < 0.7  # labels of disagreements alone would say so
 
 
+def test_labels_that_are_still_to_come_move_no_estimate_to_the_confidence():
+    errors, held = [], []
+    for seed in range(100):
+        draws, rows = np.random.default_rng(seed), 4000
+        right = (draws.random(rows) < 0.6).astype(float)
+        disagrees = draws.random(rows) < np.where(right > 0, 0.1, 0.6)
+        picked = [draw(f"{seed}-{index}", bool(each), Section(labels=0.1)) for index, each in enumerate(disagrees)]
+        drawn = np.array([each.asked for each in picked])
+        done = np.zeros(rows, dtype=bool)
+        for stratum, share in ((True, 0.3), (False, 0.1)):  # the first ones of each stratum have a label, unequally many
+            waiting = sorted(np.flatnonzero(drawn & (disagrees == stratum)), key=lambda index: picked[index].place)
+            done[waiting[: int(share * len(waiting))]] = True
+        probability = np.array([each.probability for each in picked])
+        found = accuracy(Labelled(np.full(rows, 0.95), probability, np.where(done, right, np.nan), drawn, disagrees))
+        errors.append(found.accuracy.value - right.mean())
+        held.append(found.accuracy.low <= right.mean() <= found.accuracy.high)
+        assert found.waiting == (drawn & ~done).sum()
+    assert abs(np.mean(errors)) < 0.03 and np.mean(held) >= 0.9
+
+
+def test_no_interval_if_a_kind_of_request_was_drawn_and_has_no_label():
+    right = np.array([1.0, 0.0, np.nan, np.nan])
+    stratum = np.array([True, True, False, False])
+    rows = Labelled(np.full(4, 0.5), np.full(4, 0.5), right, np.array([True, True, True, False]), stratum)
+    assert accuracy(rows).accuracy is None and accuracy(rows).waiting == 1
+    assert accuracy(rows._replace(drawn=stratum)).accuracy is not None
+    with pytest.raises(ValueError, match="was not drawn"):
+        accuracy(rows._replace(drawn=~stratum))
+
+
 def test_draw_is_by_the_id_and_labels_without_a_probability_are_refused():
     section = Section(labels=0.1, labels_disagreeing=0.5)
     assert draw("a", True, section) == draw("a", True, section)

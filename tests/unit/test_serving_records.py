@@ -3,7 +3,9 @@
 import asyncio
 import multiprocessing
 import os
+import shutil
 import signal
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,15 +16,16 @@ import pyarrow.parquet as pq
 import pytest
 from serving_world import ANSWER, Standin, serving, write_release
 
-from engine.errors import StorageError
+from engine.errors import InputError, StorageError
 from engine.inference.engine import Completion
 from engine.rows import from_rows
 from engine.serving import record_files
+from engine.serving import recorder as recorder_module
 from engine.serving.body import Limits
 from engine.serving.record_files import RecordFiles, is_records, shards
 from engine.serving.recorder import Keeping, Recorder
 from engine.serving.schemas import REQUEST
-from jobs.commands.sql import Views
+from jobs.commands.sql import RecordsMoved, Views
 
 ROW = dict.fromkeys(REQUEST.names) | {"unit": "order", "status": 200, "time": datetime.now(UTC), "answer": ANSWER}
 
@@ -217,6 +220,65 @@ def test_old_hours_are_removed(tmp_path: Path) -> None:
     assert ids(tmp_path) == [2]
 
 
+def test_rows_are_written_while_an_hour_is_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder, begun, done = Recorder(Keeping(tmp_path)), threading.Event(), threading.Event()
+    monkeypatch.setattr(recorder.files, "close_hours", lambda: (begun.set(), done.wait(30)))
+    recorder.start()
+    assert begun.wait(30)
+    for number in range(3):
+        recorder.put(row(number))
+    until = time.monotonic() + 20
+    while recorder.counts.written < 3 and time.monotonic() < until:
+        time.sleep(0.01)
+    assert ids(tmp_path) == [0, 1, 2]
+    done.set()
+    recorder.close()
+    assert ids(tmp_path) == [0, 1, 2]
+
+
+def test_no_row_is_written_into_an_hour_that_was_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hour, writes, go_on = ["2030-01-01T10"], threading.Event(), threading.Event()
+    monkeypatch.setattr(record_files, "_hour", lambda seconds: hour[0])
+    files, write = RecordFiles(tmp_path), record_files.Folder.write
+    files.append(table(1))
+
+    def slow(*given: Any, **options: Any) -> None:
+        writes.set()
+        assert go_on.wait(30)
+        write(*given, **options)
+
+    monkeypatch.setattr(record_files.Folder, "write", slow)
+    appends, closes = (threading.Thread(target=act) for act in (lambda: files.append(table(2)), files.close_hours))
+    appends.start()
+    assert writes.wait(30)
+    hour[0] = "2030-01-01T11"  # the hour ends while a row of it is written
+    closes.start()
+    closes.join(0.5)
+    go_on.set()
+    appends.join()
+    closes.join()
+    assert ids(tmp_path) == [1, 2]
+
+
+def test_old_hours_are_removed_from_an_idle_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = RecordFiles(tmp_path)
+    files.append(table(1))
+    files.close()
+    [path] = (tmp_path / "hours").glob("*.parquet")
+    monkeypatch.setattr(recorder_module, "TIDY_SECONDS", 0.01)
+    recorder = Recorder(Keeping(tmp_path, days=1))
+    recorder.start()
+    recorder.put(row(2))
+    until = time.monotonic() + 20
+    while not recorder.counts.written and time.monotonic() < until:
+        time.sleep(0.01)
+    os.utime(path, (time.time() - 2 * 86_400,) * 2)  # after the last row
+    while path.exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    recorder.close()
+    assert not path.exists()
+
+
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot be written"):
@@ -230,6 +292,49 @@ def test_sql_reads_the_records(tmp_path: Path) -> None:
     assert Views(str(tmp_path)).rows("select count(*) as n, max(status) as worst from requests") == [{"n": 2, "worst": 200}]
     files.close()
     assert Views(str(tmp_path)).rows("select count(*) as n from requests") == [{"n": 2}]
+
+
+def test_an_hour_that_is_put_together_while_it_is_listed_hides_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = RecordFiles(tmp_path)
+    files.append(table(1, 2))
+    hours_of, path_glob = tmp_path / "hours", Path.glob
+
+    def merges_after(place: Path, pattern: str) -> Any:
+        found = list(path_glob(place, pattern))
+        if place == hours_of:
+            files.close()
+        return found
+
+    with monkeypatch.context() as patch:  # hours were listed before they were put together: the segments must be known by then
+        patch.setattr(Path, "glob", merges_after)
+        listed = shards(tmp_path)
+    assert len(listed) == 1 and ids(tmp_path) == [1, 2]
+
+
+def test_sql_reads_once_again_what_was_put_together_after_it_was_listed(tmp_path: Path) -> None:
+    files = RecordFiles(tmp_path)
+    files.append(table(1))
+    files.append(table(2))
+    views = Views(str(tmp_path))
+    files.close()
+    assert views.rows("select count(*) as n from requests") == [{"n": 2}]
+    [path] = (tmp_path / "hours").glob("*.parquet")
+    with pytest.raises(InputError, match="no_such"):
+        views.rows("select no_such from requests")
+    path.unlink()  # after its time
+    assert views.rows("select count(*) as n from requests") == [{"n": 0}]
+
+
+def test_sql_says_what_happened_if_files_go_while_the_result_is_read(tmp_path: Path) -> None:
+    files = RecordFiles(tmp_path)
+    files.append(many := from_rows([row(number, answer="x" * 2_000) for number in range(200)], REQUEST))
+    for number in range(150):  # more than is read ahead
+        pq.write_table(many, tmp_path / "open" / files.writer / files.hour / f"1{number:07d}.parquet")
+    reader = Views(str(tmp_path)).query("select * from requests")
+    reader.read_next_batch()
+    shutil.rmtree(tmp_path / "open")  # at once: what was opened by then is still read
+    with pytest.raises(RecordsMoved, match=r"put together .*Ask again"):
+        reader.read_all()
 
 
 def test_a_completion_without_probability_has_no_confidence(tmp_path: Path) -> None:

@@ -24,7 +24,10 @@ from engine.serving.record_files import SHADOW_FOLDER, RecordFiles
 from engine.serving.recorder import Keeping
 from engine.serving.schemas import REQUEST, SHADOW
 from engine.serving.tail import Tail
+from engine.serving.trickle import uniform
 from engine.serving.watch import Given, Kept, Watch
+from jobs.commands import sql
+from jobs.commands import watch as watch_command
 from jobs.commands.watch import Order, as_text, watch
 
 ROOT = Path(__file__).parents[2]
@@ -154,6 +157,33 @@ def test_prompts_of_another_kind_alarm_though_the_answers_are_alike(tmp_path: Pa
     assert blind.requests([*usual, *other]) == [] and "embedding" in blind.view("r").monitors[0].untested
 
 
+def test_prompts_of_a_holdout_in_clusters_are_split_by_them_after_a_restart_too() -> None:
+    rows = [{"confidence": 0.9, "text": "{}", "prompt": "a chair"} for _ in range(240)]
+    labels = [f"phrasing {number // 12}" for number in range(240)]
+    first = Watch(Section(), given=Given(D1, "the holdout of RUN", rows, labels), kept=Kept(embed=embed))
+    first.requests([row(number, prompt="a chair") for number in range(300)])
+    state = WatchKept.model_validate_json(first.kept({}, {}).model_dump_json())
+    again = Watch(Section(), kept=Kept(state, first.bases(), embed))
+    one, other = first.monitors[D1].domain, again.monitors[D1].domain
+    assert one is not None and other is not None and np.array_equal(one.train, other.train) and one.labels == other.labels
+    assert again.view("r", now=0) == first.view("r", now=0)
+    assert again.kept({}, {}) == first.kept({}, {})
+
+
+def test_prompts_that_were_gathered_before_a_restart_belong_to_the_baseline() -> None:
+    rows = [row(number, prompt="a chair") for number in range(300)]
+    part = Watch(Section(), first=200, kept=Kept(embed=embed))
+    part.requests(rows[:90])
+    kept, bases = WatchKept.model_validate_json(part.kept({}, {}).model_dump_json()), part.bases()
+    part.requests(rows[90:110])  # its prompts were written, and it was killed before the state was
+    newer = part.bases()
+    assert len(bases[D1]) == 90 and len(newer[D1]) == 110
+    again = Watch(Section(), first=200, kept=Kept(kept, newer, embed))
+    again.requests(rows[90:])
+    assert len(again.bases()[D1]) == 200 and np.array_equal(again.bases()[D1][:90], bases[D1])
+    assert "embedding" not in again.view("r").monitors[0].untested
+
+
 def test_null_streams_alarm_in_at_most_delta() -> None:
     alarms = 0
     for seed in range(25):
@@ -184,23 +214,70 @@ def test_the_command_reads_on_and_keeps_what_the_server_shows(tmp_path: Path) ->
         once(tmp_path / "nothing")
 
 
-def test_labels_estimate_accuracy_and_disagreements_come_first(tmp_path: Path) -> None:
-    folder, labels = tmp_path / "kept", tmp_path / "labels.jsonl"
+def write_labels(path: Path, ids: Any, right: bool = False) -> Path:
+    path.write_text("\n".join(json.dumps({"request_id": each, "right": right}) for each in ids))
+    return path
+
+
+def test_labels_are_asked_for_in_the_drawn_order_of_both_kinds_in_turn(tmp_path: Path) -> None:
+    folder, labels = tmp_path / "kept", write_labels(tmp_path / "labels.jsonl", [])
     write(folder, stream(np.random.default_rng(5), 0, 2000), 2000)
     shadow = RecordFiles(folder / SHADOW_FOLDER, schema=SHADOW)
     shadow.append(from_rows([compared(number, number % 10 > 0) for number in range(1000)], SHADOW))
-    labels.write_text("")
     view = once(folder, Order(labels=str(labels)))
     assert view.accuracy is not None and view.accuracy.accuracy is None and len(view.to_label) == 20
-    assert all(each.disagrees and int(each.request_id, 16) % 10 == 0 for each in view.to_label)
-    labels.write_text("\n".join(json.dumps({"request_id": each.request_id, "right": False}) for each in view.to_label))
+    assert [each.disagrees for each in view.to_label] == [True, False] * 10
+    assert all(each.disagrees == (int(each.request_id, 16) % 10 == 0 and int(each.request_id, 16) < 1000) for each in view.to_label)
+    for kind in (True, False):
+        places = [uniform("label", each.request_id) for each in view.to_label if each.disagrees == kind]
+        assert places == sorted(places)  # so those labelled at any time are a random part of those drawn
+    write_labels(labels, [each.request_id for each in view.to_label])
     again = once(folder, Order(labels=str(labels)))
     assert again.accuracy is not None and again.accuracy.labels == 20 and again.accuracy.accuracy is not None
+    assert again.accuracy.waiting == view.accuracy.waiting - 20 and f"{again.accuracy.waiting} drawn have no" in as_text(again)
     assert not {each.request_id for each in again.to_label} & {each.request_id for each in view.to_label}
+    write_labels(labels, [each.request_id for each in view.to_label if each.disagrees])
+    half = once(folder, Order(labels=str(labels)))  # nothing is known of those without a disagreement
+    assert half.accuracy is not None and half.accuracy.labels == 10 and half.accuracy.accuracy is None
     for text in ("{", '{"request_id": "a"}', '{"request_id": "a", "right": "yes"}', "[]"):
         labels.write_text(text)
         with pytest.raises(InputError, match=r"labels.jsonl:1: found .*expected"):
             once(folder, Order(labels=str(labels)))
+
+
+def test_accuracy_is_that_of_the_deployment_that_answered_last(tmp_path: Path) -> None:
+    folder, labels = tmp_path / "kept", tmp_path / "labels.jsonl"
+    files = write(folder, [row(number) for number in range(1000)], 1000)
+    files.append(from_rows([row(number, deployment=D2) for number in range(1000, 2500)], REQUEST))
+    write_labels(labels, [f"{number:032x}" for number in range(1000)])
+    view = once(folder, Order(labels=str(labels)))  # all labels are of the deployment before
+    assert view.accuracy is not None
+    assert (view.accuracy.deployment, view.accuracy.rows, view.accuracy.labels) == (D2, 1500, 0)
+    assert view.to_label and all(int(each.request_id, 16) >= 1000 for each in view.to_label)
+
+
+def test_a_watch_leaves_out_what_it_cannot_read_while_an_hour_is_put_together(tmp_path: Path, monkeypatch: Any) -> None:
+    folder, labels, page = tmp_path / "kept", write_labels(tmp_path / "labels.jsonl", []), tmp_path / "out.html"
+    files = write(folder, [row(number) for number in range(300)])
+    opened, views = record_files.shards, list[WatchView]()
+
+    def merged_after_listing(place: Path) -> list[Path]:
+        found = opened(place)
+        if place == folder and len(views) == 1:  # the second round alone
+            files.append(from_rows([row(1000 + len(list(folder.glob("open/*/*/*.parquet"))))], REQUEST))
+            found = [*opened(place), folder / "open" / "gone.parquet"]
+        return found
+
+    def show(view: WatchView) -> None:
+        views.append(view)
+        if len(views) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sql, "shards", merged_after_listing)
+    monkeypatch.setattr(watch_command, "EVERY", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        watch(str(folder), Order(labels=str(labels), page=str(page)), show, once=False)
+    assert views[0].accuracy == views[1].accuracy != views[2].accuracy  # the second shows what was known
 
 
 def test_a_server_shows_the_monitor_of_what_answers_and_the_rules_name_no_other_numbers(tmp_path: Path) -> None:

@@ -115,6 +115,19 @@ def test_record_is_the_last_file_that_a_store_without_rename_shows():
     assert json.loads(folder.read(RECORD))["job"] == "toy"
 
 
+@pytest.mark.parametrize("of", ["record", "tables"])
+def test_artifact_of_a_newer_version_is_refused_and_not_read_as_if_it_were_of_today(folder, of):
+    finish(folder)
+    record = json.loads(folder.read(RECORD))
+    if of == "record":
+        record = {"version": 99, "steps": record["row_counts"]}  # whatever its keys are then
+    else:
+        record["tables"]["rows"]["schema_version"] = 99
+    folder.write(RECORD, json.dumps(record).encode())
+    with pytest.raises(StorageError, match=r"record\.json: found (tables of )?version 99, expected at most \d+: a newer version"):
+        load_artifact(folder)
+
+
 def test_record_of_the_first_version_is_read_with_the_names_of_today(folder):
     finish(folder)
     record = json.loads(folder.read(RECORD))

@@ -56,6 +56,10 @@ def test_chosen_student_that_fails_on_the_closed_part_does_not_pass() -> None:
     gate = made.report.gate
     assert gate.confirmation is not None and gate.confirmation.student == "small" and gate.confirmation.word == "refuse"
     assert (gate.words["small"], gate.winner) == ("refuse", None)
+    everyone = [*students, result("third", "student", (), OF)]  # passes on the open part, and nobody looks at the closed one
+    made = verdict(ordered({"students": "holm"}), [result("t", "teacher", (), OF), *everyone], Setting(), run="r", notes=())
+    gate = made.report.gate
+    assert (gate.words["small"], gate.words["third"], gate.winner) == ("refuse", "undecided", None)
 
 
 def test_clusters_are_those_of_the_column_that_the_contract_names() -> None:

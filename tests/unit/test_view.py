@@ -111,6 +111,15 @@ def test_runs_are_listed_with_the_word_of_the_gate(browser, tmp_path):
     assert "2 below" in shown and "cannot be read" in shown  # a damaged run does not hide the others
 
 
+@pytest.mark.parametrize("column", ["tokens_in", "confidence"])
+def test_the_page_of_a_bar_has_as_many_rows_as_the_bar(many, column):
+    table, _ = many
+    bars = table.histogram(column, Ask())
+    assert any(bar.rows for bar in bars[1:])
+    for bar in bars:
+        assert table.page(Ask(least={column: bar.low}, most={column: bar.high})).matching == bar.rows
+
+
 @pytest.mark.parametrize("path", ["/", "/style.css", "/run/x"])
 def test_without_the_token_nothing_is_shown(browser, path):
     answer = browser.get(path, token="other")

@@ -115,6 +115,36 @@ def test_student_that_learnt_withdrawn_rows_is_not_promoted(where):  # noqa: F81
     assert shelf(where).champion is None
 
 
+def test_a_release_that_does_not_list_what_it_learnt_is_not_returned_to_after_a_withdrawal(where):  # noqa: F811
+    registry, one = f"{where}/registry", run_in(where, "one", weights="first")
+    first = promote(one.folder.url, registry)
+    promote(run_in(where, "two", weights="second").folder.url, registry)
+    manifest = json.loads(Folder(first.release).read("release.json"))
+    manifest["files"] = [entry for entry in manifest["files"] if entry["path"] != learnt.FILE]
+    Folder(first.release).write("release.json", json.dumps(manifest).encode())
+    Folder(first.release).remove(learnt.FILE)  # as an earlier version made it
+    found = withdraw(registry, {"licence": "MIT"}, why="the owner asked")
+    assert [(held.fingerprint, held.rows) for held in found.releases] == [(first.fingerprint, None)]
+    with pytest.raises(GateRefused, match=r"does not list what 'small' learnt from.*Promote it again from its run"):
+        rollback(registry, "forms")
+    assert promote(one.folder.url, registry).changed and learnt.FILE in Folder(first.release).files()
+    promote(run_in(where, "three", weights="third").folder.url, registry)
+    assert rollback(registry, "forms").fingerprint == first.fingerprint
+
+
+def test_runs_are_found_at_any_depth_and_those_that_cannot_be_read_are_named(where):  # noqa: F811
+    for name in ("one", "rounds/round-000", "a/b/broken"):
+        run = run_in(where, name)
+        (where / name).write("run.json", b"{}")
+        table = {"prompts": PROMPTS, "holdout": PROMPTS.slice(0, 0)}
+        run.finish("prompts", {key: rows.select(["prompt_id", "source", "licence"]) for key, rows in table.items()})
+    (where / "a/b/broken").write("prompts/record.json", b"{")
+    found = withdraw(f"{where}/registry", {"licence": "MIT"}, why="the owner asked")
+    assert [(held.run, held.prompts) for held in found.runs] == [((where / name).url, 1) for name in ("one", "rounds/round-000")]
+    assert [each.run for each in found.unknown] == [(where / "a/b/broken").url]
+    assert f"unknown  {where}/a/b/broken: " in as_text(found)
+
+
 def with_ids(run, ids):
     from engine.rows import EXAMPLE
 

@@ -1,15 +1,16 @@
 """The cluster profile: the hardware on which a contract runs. It is no part of a recipe or a cache key."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from engine.contract.base import Name, Positive, Section
+from engine.contract.base import Name, Positive, Section, distinct
 from engine.contract.sections import parse, read_yaml
 
 BLOCKS_EACH = 32  # blocks per actor, if there are so many batches: then all actors end at about the same time
 BLOCK_ROWS = 2048  # answers per block at most: a shard of 0.3 MB if they are short, of 80 MB if all are as long as allowed
+HEADS = ("head", "headgroup")  # names of the head's group for `ray up` and for KubeRay
 
 
 class Pool(Section):
@@ -79,6 +80,12 @@ class Pool(Section):
         return self
 
     @model_validator(mode="after")
+    def several_gpus_are_whole(self) -> "Pool":
+        if self.gpus > 1 and self.gpus != int(self.gpus):
+            raise ValueError(f"gpus: found {self.gpus:g}, expected a fraction of one GPU, or whole GPUs: Ray shares only one")
+        return self
+
+    @model_validator(mode="after")
     def stages_have_whole_gpus(self) -> "Pool":
         if self.pipeline > 1 and (self.gpus < 1 or self.gpus != int(self.gpus)):
             raise ValueError(f"pipeline: found {self.pipeline} stages of {self.gpus:g} GPUs, expected whole GPUs for each stage")
@@ -137,6 +144,12 @@ class NodeGroup(Section):
     """Provider -> its name of the machine, for `ray up`."""
 
     @model_validator(mode="after")
+    def name_is_not_that_of_the_head(self) -> "NodeGroup":
+        if self.name in HEADS:
+            raise ValueError(f"name: found {self.name}, which manifests call the group of the head node; give it another")
+        return self
+
+    @model_validator(mode="after")
     def fewest_is_not_more(self) -> "NodeGroup":
         if self.min > self.max:
             raise ValueError(f"min: found {self.min}, which is more than max, {self.max}")
@@ -162,7 +175,7 @@ class Profile(Section):
     ray: Ray = Ray()
     head: Head = Head()
     """The head node, in manifests."""
-    nodes: tuple[NodeGroup, ...] = ()
+    nodes: Annotated[tuple[NodeGroup, ...], distinct()] = ()
     """Groups of nodes that the cluster has or can grow to: what a run needs is held against them before it starts, and manifests
     are written of them. Default: not known."""
     ledger: str | None = None
@@ -195,12 +208,20 @@ class Profile(Section):
 
     @model_validator(mode="after")
     def stages_are_for_pools_that_answer(self) -> "Profile":
-        for name, pool in {"embedder": self.embedder, "cpu": self.cpu, "trainer": self.trainer}.items():
-            if pool.pipeline > 1:
+        for name, pool in self.pools.items():
+            if pool.pipeline > 1 and name.startswith(("embedder", "cpu", "trainer")):
                 raise ValueError(
                     f"{name}.pipeline: found {pool.pipeline}, expected 1; only teacher, judge and evaluator may have stages"
                 )
         return self
+
+    @property
+    def pools(self) -> dict[str, Pool]:
+        """Section -> pool: the common ones, then those by name."""
+        common = ("teacher", "judge", "embedder", "cpu", "trainer", "evaluator")
+        by_name = {"teachers": self.teachers, "trainers": self.trainers, "evaluators": self.evaluators}
+        named = {f"{section}.{name}": pool for section, pools in by_name.items() for name, pool in pools.items()}
+        return {**{section: getattr(self, section) for section in common}, **named}
 
     def machine_share(self, pool: Pool, blocks: int | None = None) -> float:
         """Return which share of a machine one actor of `pool` is priced as, whatever `nodes` there are: of one machine, all actors

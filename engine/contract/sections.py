@@ -19,10 +19,13 @@ from engine.retry import with_retries
 S = TypeVar("S", bound=Section)
 
 
-def read_yaml(path: Path | str, within: tuple[str, ...] = ()) -> dict[str, JsonValue]:
+def read_yaml(
+    path: Path | str, within: tuple[str, ...] = (), included: list[Path | str] | None = None
+) -> dict[str, JsonValue]:  # fmt: skip
     """Return the mapping in the YAML at a path or URL; `!include FILE` is replaced by the content of FILE, relative to `path`.
 
-    `within` are the files that are being read and include this one.
+    `within` are the files that are being read and include this one. The places of all files that are included, and of those that
+    these include, are added to `included`.
 
     Raises:
         ContractError: the file, or an included one, cannot be read, is not YAML, or includes itself.
@@ -31,7 +34,10 @@ def read_yaml(path: Path | str, within: tuple[str, ...] = ()) -> dict[str, JsonV
         raise ContractError(f"{path}: includes itself, through {' and '.join(within)}. Take the `!include` out of one of them.")
 
     def include(name: str) -> Any:
-        return read_include(_beside(path, name), (*within, str(path)))
+        place = _beside(path, name)
+        if included is not None:
+            included.append(place)
+        return read_include(place, (*within, str(path)), included)
 
     try:
         raw = load_yaml(_text(path), str(path), include)
@@ -103,7 +109,7 @@ def _text(path: Path | str) -> str:
         raise ContractError(f"{path}: cannot be read: {type(error).__name__}: {error}.") from None
 
 
-def read_include(path: Path | str, within: tuple[str, ...] = ()) -> Any:
+def read_include(path: Path | str, within: tuple[str, ...] = (), included: list[Path | str] | None = None) -> Any:
     """Return what replaces an `!include`: the rows of a .jsonl, the value of a .json or YAML file, else the text.
 
     Raises:
@@ -117,7 +123,7 @@ def read_include(path: Path | str, within: tuple[str, ...] = ()) -> Any:
             return json.loads(text)
     except (OSError, ValueError) as error:
         raise ContractError(f"!include {path}: cannot be read: {error}.") from None
-    return read_yaml(path, within) if suffix in {".yaml", ".yml"} else text.strip()
+    return read_yaml(path, within, included) if suffix in {".yaml", ".yml"} else text.strip()
 
 
 def _explain(section: type[Section], problem: Any, raw: object) -> str:

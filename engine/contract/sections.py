@@ -14,7 +14,7 @@ from engine.contract.base import Section
 from engine.contract.problems import causes, explained, odd_numbers
 from engine.contract.yaml_text import load_yaml
 from engine.errors import ContractError, StoreUnreachable
-from engine.retry import with_retries
+from engine.retry import cannot_open, with_retries
 
 S = TypeVar("S", bound=Section)
 
@@ -106,7 +106,7 @@ def _text(path: Path | str) -> str:
     except (FileNotFoundError, UnicodeDecodeError, IsADirectoryError, PermissionError):
         raise
     except Exception as error:  # clients of stores raise classes of their own
-        raise ContractError(f"{path}: cannot be read: {type(error).__name__}: {error}.") from None
+        raise ContractError(f"{path}: cannot be read: {type(error).__name__}: {cannot_open(error)}.") from None
 
 
 def read_include(path: Path | str, within: tuple[str, ...] = (), included: list[Path | str] | None = None) -> Any:

@@ -3,10 +3,12 @@
 import importlib.util
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 from test_cli import ask
 from test_manifests_check import SCHEMAS, against
 
@@ -142,6 +144,14 @@ def test_dockerfile_has_the_locked_ray_and_installs_by_the_lock():
     joined = text.replace("\\\n", " ")
     installs = re.findall(r"uv pip install[^;&]*", joined)
     assert installs and all("--no-cache" in one and ("--constraint" in one or "--no-deps" in one) for one in installs)
+
+
+def test_stores_that_manifests_offer_have_their_client_in_the_image():
+    text = (CLUSTER / "Dockerfile").read_text()
+    pins = dict(line.split("==") for line in (CLUSTER / "constraints.txt").read_text().splitlines() if "==" in line)
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["gcs"]
+    assert text.count("--extra gcs s3fs") == 2 and {"s3fs", *(Requirement(line).name for line in extra)} <= set(pins)
+    assert all(Requirement(line).specifier.contains(pins[Requirement(line).name]) for line in extra)
 
 
 def metrics_of_ray() -> str:

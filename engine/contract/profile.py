@@ -1,12 +1,13 @@
 """The cluster profile: the hardware on which a contract runs. It is no part of a recipe or a cache key."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from engine.contract.base import Name, Positive, Section, distinct
-from engine.contract.sections import parse, read_yaml
+from engine.contract.base import Name, Positive, Section
+from engine.contract.sections import parse, read_yaml, refuse
 
 BLOCKS_EACH = 32  # blocks per actor, if there are so many batches: then all actors end at about the same time
 BLOCK_ROWS = 2048  # answers per block at most: a shard of 0.3 MB if they are short, of 80 MB if all are as long as allowed
@@ -80,12 +81,6 @@ class Pool(Section):
         return self
 
     @model_validator(mode="after")
-    def several_gpus_are_whole(self) -> "Pool":
-        if self.gpus > 1 and self.gpus != int(self.gpus):
-            raise ValueError(f"gpus: found {self.gpus:g}, expected a fraction of one GPU, or whole GPUs: Ray shares only one")
-        return self
-
-    @model_validator(mode="after")
     def stages_have_whole_gpus(self) -> "Pool":
         if self.pipeline > 1 and (self.gpus < 1 or self.gpus != int(self.gpus)):
             raise ValueError(f"pipeline: found {self.pipeline} stages of {self.gpus:g} GPUs, expected whole GPUs for each stage")
@@ -144,12 +139,6 @@ class NodeGroup(Section):
     """Provider -> its name of the machine, for `ray up`."""
 
     @model_validator(mode="after")
-    def name_is_not_that_of_the_head(self) -> "NodeGroup":
-        if self.name in HEADS:
-            raise ValueError(f"name: found {self.name}, which manifests call the group of the head node; give it another")
-        return self
-
-    @model_validator(mode="after")
     def fewest_is_not_more(self) -> "NodeGroup":
         if self.min > self.max:
             raise ValueError(f"min: found {self.min}, which is more than max, {self.max}")
@@ -175,7 +164,7 @@ class Profile(Section):
     ray: Ray = Ray()
     head: Head = Head()
     """The head node, in manifests."""
-    nodes: Annotated[tuple[NodeGroup, ...], distinct()] = ()
+    nodes: tuple[NodeGroup, ...] = ()
     """Groups of nodes that the cluster has or can grow to: what a run needs is held against them before it starts, and manifests
     are written of them. Default: not known."""
     ledger: str | None = None
@@ -208,8 +197,8 @@ class Profile(Section):
 
     @model_validator(mode="after")
     def stages_are_for_pools_that_answer(self) -> "Profile":
-        for name, pool in self.pools.items():
-            if pool.pipeline > 1 and name.startswith(("embedder", "cpu", "trainer")):
+        for name, pool in {"embedder": self.embedder, "cpu": self.cpu, "trainer": self.trainer}.items():
+            if pool.pipeline > 1:
                 raise ValueError(
                     f"{name}.pipeline: found {pool.pipeline}, expected 1; only teacher, judge and evaluator may have stages"
                 )
@@ -245,6 +234,29 @@ def load_profile(path: Path) -> Profile:
     """Return the profile in the YAML file `path`.
 
     Raises:
-        ContractError: the file is missing, is not YAML, or has an unknown key or a value out of range.
+        ContractError: the file is missing, is not YAML, or has an unknown key, a value out of range, or one that no cluster can
+            follow.
     """
-    return parse(Profile, read_yaml(path), where=path)
+    profile = parse(Profile, read_yaml(path), where=path)
+    refuse(_unplaceable(profile), where=path)
+    return profile
+
+
+def _unplaceable(profile: Profile) -> Iterator[str]:
+    """Yield what a new run must not ask for; that an earlier run has asked for it does not matter to its artifacts."""
+    for name, pool in profile.pools.items():
+        if pool.gpus > 1 and pool.gpus != int(pool.gpus):
+            yield f"{name}.gpus: found {pool.gpus:g}, expected a fraction of one GPU, or whole GPUs: Ray shares only one."
+        if pool.pipeline > 1 and name.startswith("trainers."):
+            yield f"{name}.pipeline: found {pool.pipeline}, expected 1; only teacher, judge and evaluator may have stages."
+    yield from group_problems(profile.nodes)
+
+
+def group_problems(groups: Sequence[NodeGroup]) -> Iterator[str]:
+    """Yield what is wrong with the names of groups of nodes."""
+    names = [group.name for group in groups]
+    for at, name in enumerate(names):
+        if name in HEADS:
+            yield f"nodes.{at}.name: found {name}, which is the group of the head node; give it another."
+        if name in names[:at]:
+            yield f"nodes.{at}.name: found {name} a second time; give each group a name of its own."

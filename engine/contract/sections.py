@@ -3,7 +3,7 @@
 import difflib
 import json
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar, Union, get_args, get_origin
 
@@ -64,9 +64,15 @@ def parse(section: type[S], raw: dict[str, JsonValue], *, where: Path | str, kno
         problems += odd_numbers(parsed, raw)
     except ValidationError as error:
         problems += [_explain(section, problem, raw) for problem in causes(error)]
-    if parsed is None or problems:
-        raise ContractError("\n".join([f"{where}: {len(problems)} problem(s):", *(f"  {problem}" for problem in problems)]))
+    refuse(problems, where=where)
+    assert parsed is not None, "what is not valid has a problem"
     return parsed
+
+
+def refuse(problems: Iterable[str], *, where: Path | str) -> None:
+    """Raise ContractError with `problems`, if there are any, of what the file `where` says; one a line."""
+    if found := list(problems):
+        raise ContractError("\n".join([f"{where}: {len(found)} problem(s):", *(f"  {problem}" for problem in found)]))
 
 
 def _beside(path: Path | str, name: str) -> Path | str:

@@ -3,14 +3,13 @@
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
 
 from pydantic import Field
 
-from engine.contract.base import Section, distinct
+from engine.contract.base import Section
 from engine.contract.contract import Contract
-from engine.contract.profile import NodeGroup, Profile
-from engine.contract.sections import parse, read_yaml
+from engine.contract.profile import NodeGroup, Profile, group_problems
+from engine.contract.sections import parse, read_yaml, refuse
 from engine.distributed.capacity import OF_TYPE, Wanted, of_pool, wanted
 from engine.distributed.placement import EPSILON, Group, Placement, declared, place
 from engine.errors import ContractError, InputError
@@ -25,7 +24,7 @@ WORDS = {"fits": "ok", "waits": "waits", "partly": "partly", "never": "NEVER"}
 class NodesFile(Section):
     """A description of a cluster's nodes."""
 
-    nodes: Annotated[tuple[NodeGroup, ...], distinct()] = Field(min_length=1)
+    nodes: tuple[NodeGroup, ...] = Field(min_length=1)
 
 
 def check_placement(contract: Contract, profile: Profile, nodes: str | None) -> str:
@@ -108,6 +107,7 @@ def _groups(profile: Profile, nodes: str | None) -> list[Group]:
     if nodes:
         path = Path(nodes)
         found = parse(NodesFile, read_yaml(path), where=path).nodes
+        refuse(group_problems(found), where=path)
         return declared(profile.model_copy(update={"nodes": found}))
     if profile.nodes:
         return declared(profile)

@@ -76,7 +76,7 @@ def plan(contract: str, run: str, *, profile: str, changes: Sequence[str], worki
             f"{contract}: `rayleigh submit` sends a contract with its folder, found a URL. A job of the cluster reads that itself: "
             f"ray job submit -- {_words(contract, run, profile, changes)}"
         )
-    loaded = load_contract(contract, changes)
+    loaded = load_contract(contract, changes, is_new=False)  # the job knows whether its run folder is
     folder = Path(working_dir or Path(contract).resolve().parent).resolve()
     if "://" not in run and not run.startswith("/"):
         raise InputError(

@@ -181,10 +181,10 @@ def test_doctor_places_pools_by_name():
 @pytest.mark.parametrize(
     ("raw", "words"),
     [
-        ({"teacher": {"gpus": 1.5}}, "teacher: gpus: found 1.5, expected a fraction of one GPU, or whole GPUs"),
+        ({"teacher": {"gpus": 1.5}}, "teacher.gpus: found 1.5, expected a fraction of one GPU, or whole GPUs"),
         ({"trainers": {"s": {"gpus": 1, "pipeline": 2}}}, "trainers.s.pipeline: found 2, expected 1"),
-        ({"nodes": [{"name": "a", "cpus": 1}, {"name": "a", "cpus": 2}]}, "nodes: names must differ"),
-        ({"nodes": [{"name": "head", "cpus": 1}]}, "name: found head, which manifests call the group of the head node"),
+        ({"nodes": [{"name": "a", "cpus": 1}, {"name": "a", "cpus": 2}]}, "nodes.1.name: found a a second time"),
+        ({"nodes": [{"name": "head", "cpus": 1}]}, "nodes.0.name: found head, which is the group of the head node"),
     ],
 )  # fmt: skip
 def test_profiles_that_no_cluster_can_follow_are_refused(tmp_path, raw, words):

@@ -138,6 +138,13 @@ class NodeGroup(Section):
     machines: dict[Literal["aws", "gcp"], str] = Field(default={})
     """Provider -> its name of the machine, for `ray up`."""
 
+    @property
+    def node_labels(self) -> dict[str, str]:
+        """Labels of a node: its own, and those that Ray's node has by itself."""
+        found = {"ray.io/market-type": "spot" if self.spot else "on-demand", "ray.io/node-group": self.name}
+        of_type = {"ray.io/accelerator-type": self.accelerator} if self.accelerator else {}
+        return {**found, **of_type, **self.labels}
+
     @model_validator(mode="after")
     def fewest_is_not_more(self) -> "NodeGroup":
         if self.min > self.max:
@@ -212,10 +219,32 @@ class Profile(Section):
         named = {f"{section}.{name}": pool for section, pools in by_name.items() for name, pool in pools.items()}
         return {**{section: getattr(self, section) for section in common}, **named}
 
+    def group_of(self, pool: Pool) -> NodeGroup | None:
+        """Return the group with the fewest GPUs, then CPUs, of which a node holds one actor of `pool`; None if none does."""
+        fitting = [
+            group
+            for group in self.nodes
+            if group.cpus >= pool.cpus
+            and group.gpus >= pool.gpus
+            and (not pool.accelerator or not pool.gpus or group.accelerator == pool.accelerator)
+            and pool.labels.items() <= group.node_labels.items()
+            and all(group.resources.get(kind, 0) >= amount for kind, amount in pool.resources.items())
+        ]
+        return min(fitting, key=lambda group: (group.gpus, group.cpus)) if fitting else None
+
     def machine_share(self, pool: Pool, blocks: int | None = None) -> float:
-        """Return which share of a machine one actor of `pool` is priced as, whatever `nodes` there are: of one machine, all actors
-        that work have an equal share, at most one for each of `blocks`."""
-        return 1.0 if self.ray.address not in ("local", "none") else 1 / min(pool.actors, max(1, blocks or pool.actors))
+        """Return which share of a machine one actor of `pool` is priced as.
+
+        On a cluster: what it takes of a node of its group, by the scarcer of CPUs and GPUs, each stage of a pipeline a share of its
+        own; 1 where no declared node holds it. Of this machine all actors that work have an equal share, at most one for each of
+        `blocks`.
+        """
+        if self.ray.address in ("local", "none"):
+            return 1 / min(pool.actors, max(1, blocks or pool.actors))
+        group = self.group_of(pool)
+        if group is None:
+            return 1.0
+        return max(pool.cpus / group.cpus, pool.gpus / group.gpus if pool.gpus else 0.0) * pool.pipeline
 
     def teacher_of(self, name: str) -> Pool:
         """Return the pool of the teacher `name`."""

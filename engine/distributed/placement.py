@@ -282,16 +282,10 @@ def describe(bundles: Sequence[Resources]) -> str:
 
 def declared(profile: Profile) -> list[Group]:
     """Return the nodes that `profile` declares, as a cluster that has to grow to them."""
-    return [Group(group.name, resources_of(group), group.min, group.max, labels_of(group)) for group in profile.nodes]
+    return [Group(group.name, resources_of(group), group.min, group.max, group.node_labels) for group in profile.nodes]
 
 
 def resources_of(group: NodeGroup) -> dict[str, float]:
     """Return what Ray counts on a node."""
     of_type = {f"{OF_TYPE}{group.accelerator}": 1.0} if group.accelerator else {}
     return {"CPU": group.cpus, "GPU": float(group.gpus), **group.resources, **of_type}
-
-
-def labels_of(group: NodeGroup) -> dict[str, str]:
-    """Return the labels of a node: its own, and those that Ray's node has by itself."""
-    of_type = {"ray.io/accelerator-type": group.accelerator} if group.accelerator else {}
-    return {"ray.io/market-type": "spot" if group.spot else "on-demand", "ray.io/node-group": group.name, **of_type, **group.labels}

@@ -97,6 +97,15 @@ def place(wants: Sequence[Wanted], groups: Sequence[Group]) -> list[Placement]:
     return [placement for _, together in groupby(wants, key=_phase) for placement in _place_together(list(together), groups)]
 
 
+def placed(wants: Sequence[Wanted], groups: Sequence[Group]) -> list[int]:
+    """Return how many actors of each of `wants` find a place on the nodes that run, without the words of `place`."""
+    return [count for _, together in groupby(wants, key=_phase) for count in _deal(list(together), _running(groups))]
+
+
+def _running(groups: Sequence[Group]) -> list[_Node]:
+    return [_Node(group, True) for group in groups for _ in range(group.running)]
+
+
 def _phase(want: Wanted) -> tuple[str, str]:
     return want.job, want.phase
 
@@ -147,7 +156,7 @@ def nodes_needed(wants: Sequence[Wanted], groups: Sequence[Group]) -> dict[str, 
 
 
 def _place_together(wants: Sequence[Wanted], groups: Sequence[Group]) -> Iterator[Placement]:
-    now = _deal(wants, [_Node(group, True) for group in groups for _ in range(group.running)])
+    now = _deal(wants, _running(groups))
     grown = [_Node(group, at < group.running) for group in groups for at in range(max(group.most, group.running))]
     grown.sort(key=lambda node: not node.is_running)
     at_last = _deal(wants, grown)

@@ -11,7 +11,7 @@ from engine.contract.contract import Contract
 from engine.contract.profile import NodeGroup, Profile, group_problems
 from engine.contract.sections import parse, read_yaml, refuse
 from engine.distributed.capacity import OF_TYPE, Wanted, of_pool, wanted
-from engine.distributed.placement import EPSILON, Group, Placement, declared, place
+from engine.distributed.placement import EPSILON, Group, Placement, declared, place, placed
 from engine.errors import ContractError, InputError
 from jobs.pipeline import pipeline
 from jobs.terminal.console import columns
@@ -61,11 +61,8 @@ def never(placements: Sequence[Placement]) -> list[Placement]:
 def held_by_others(wants: Sequence[Wanted], nodes: Sequence[Group], free: Sequence[Group]) -> Iterator[str]:
     """Yield lines that say what of `wants` finds no place on `free`, what is free of the running `nodes`, and did if they were
     empty: Ray lets it wait until the jobs that hold the rest have ended."""
-    late = [
-        (want, later.placed, now.placed)
-        for want, later, now in zip(wants, place(wants, nodes), place(wants, free), strict=True)
-        if now.placed < later.placed
-    ]
+    counts = zip(wants, placed(wants, nodes), placed(wants, free), strict=True)
+    late = [(want, later, now) for want, later, now in counts if now < later]
     if not late:
         return
     has, left = (

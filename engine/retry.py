@@ -46,6 +46,8 @@ LOST = {
 }
 """Module of a client -> its exceptions, many of them no OSError, of a connection that was not made or broke."""
 CLIENTS = ("botocore", "aiobotocore", "aiohttp", "requests", "urllib3", "google", "gcsfs", "azure", "adlfs")
+INSTALL = {"gcsfs": "--editable '.[gcs]'", "s3fs": "s3fs"}
+"""Client of a store that is no dependency -> what installs it."""
 
 _reached: set[str] = set()
 _given_up: set[str] = set()
@@ -204,6 +206,12 @@ class _Reader(io.RawIOBase):
         if not self.closed:
             self.raw.close()
         super().close()
+
+
+def cannot_open(error: Exception) -> str:
+    """Return why a URL cannot be opened, with the way to install the client of its store if that is what is missing."""
+    wanted = next((how for client, how in INSTALL.items() if isinstance(error, ImportError) and client in str(error)), "")
+    return f"{error}. Install it with `uv pip install --constraint cluster/constraints.txt {wanted}`" if wanted else str(error)
 
 
 def open_reader(url: str, fs: Any, path: str) -> io.BufferedReader:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from engine.errors import ContractError, StorageError
+from engine.retry import cannot_open
 from engine.storage.folder import Folder
 
 PROFILES = Path(__file__).parents[1] / "cluster" / "profiles"
@@ -18,7 +19,7 @@ def run_folder(run: str) -> Folder:
     try:
         return Folder(run if "://" in run else str(Path(run).expanduser().absolute()))
     except (ValueError, ImportError) as error:
-        raise StorageError(f"{run}: cannot be opened: {error}.") from None
+        raise StorageError(f"{run}: cannot be opened: {cannot_open(error)}.") from None
 
 
 def models_home() -> str:

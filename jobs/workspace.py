@@ -16,7 +16,8 @@ from engine.contract.contract import Contract
 from engine.contract.load import load_contract
 from engine.contract.profile import Profile, load_profile
 from engine.contract.renames import promoted
-from engine.contract.sections import is_url
+from engine.contract.sections import is_url, refuse
+from engine.contract.unread import unread
 from engine.errors import MissingArtifact, StorageError
 from engine.records.run import RUN_VERSION, RunRecord
 from engine.release.registry import default_registry
@@ -79,14 +80,17 @@ class Workspace:
 def create(path: str, run: str | None, *, profile: str, changes: Sequence[str]) -> Workspace:
     """Return the workspace in which the contract at `path`, a file or URL, with `changes`, is run, by default in `runs/NAME`.
 
-    Writes nothing.
+    Writes nothing. A run that was begun goes on with settings that nothing reads.
 
     Raises:
         ContractError: contract or profile cannot be used as written.
     """
-    loaded = load_contract(path, changes)
+    loaded = load_contract(path, changes, is_new=False)
+    folder = run_folder(run or f"runs/{loaded.contract.name}")
+    if (problems := list(unread(loaded.contract))) and not folder.exists(RUN):
+        refuse(problems, where=path)
     return Workspace(
-        folder=run_folder(run or f"runs/{loaded.contract.name}"),
+        folder=folder,
         contract=loaded.contract,
         contract_path=path if is_url(path) else str(Path(path).resolve()),
         root=loaded.root,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import yaml
 
-from engine.cluster.manifest import Manifest, Node, Problem
+from engine.cluster.manifest import Manifest, Node, Problem, containers
 from engine.cluster.rules_cluster import is_scaled
 
 TIMEOUT = "ray.io/initializing-timeout"
@@ -20,6 +20,10 @@ def check(manifest: Manifest) -> Iterator[Problem]:
         return
     yield from _applications(manifest)
     yield from _upgrade(manifest)
+    ports = [containers(manifest.head)[0]["ports"]] if containers(manifest.head) else []
+    for node in (node for node in ports if node.items and "serve" not in [port["name"].text for port in node.items]):
+        found = "names its ports without `serve`: the operator then adds none, and the service has no port of the applications."
+        yield manifest.problem(node, found, "Add {containerPort: 8000, name: serve}, or name no ports.", refused=False)
     for key in ("serviceUnhealthySecondThreshold", "deploymentUnhealthySecondThreshold"):
         if manifest.spec[key]:
             yield manifest.problem(manifest.spec[key], "is deprecated, and not read.", "Remove it.", refused=False)

@@ -12,7 +12,10 @@ PROJECT = "/home/ray/rayleigh"
 """Folder of the project in the image; see cluster/Dockerfile."""
 FILES = "/home/ray/contract"
 """Where the ConfigMap with the contract is mounted."""
+PROFILE = "profile.yaml"
+"""Name of a profile that is not in the image, in the ConfigMap."""
 SCRATCH_GIB = 200  # of a node's disk, for spilled objects and logs
+DISK_USAGE = "RAY_DASHBOARD_ENABLE_K8S_DISK_USAGE"  # else Ray exports a disk of one byte, all of it free, in a pod
 LONGEST_NAME = 40  # the operator's limit is 47; suffixes follow
 HOUR = 3600
 
@@ -68,15 +71,15 @@ def ray_cluster(order: Order) -> list[Tree]:
 
 
 def ray_service(order: Order, serve_config: str) -> list[Tree]:
-    """Return a RayService; `serve_config` is Serve's configuration as YAML."""
+    """Return a RayService, after the ConfigMap with a profile that is not in the image; `serve_config` is Serve's configuration."""
     assert order.service is not None, "the caller has found a group"
     alone = order.profile.model_copy(update={"nodes": (order.service.model_copy(update={"min": max(1, order.service.min)}),)})
-    spec = {
-        "serveConfigV2": serve_config,
-        "upgradeStrategy": {"type": "NewCluster"},
-        "rayClusterConfig": cluster(order._replace(profile=alone, files={})),
-    }
-    return [_object("RayService", f"{order.name}-s", spec)]
+    order = order._replace(profile=alone, files=order.files if PROFILE in order.files else {})
+    described = cluster(order)
+    ports = described["headGroupSpec"]["template"]["spec"]["containers"][0]["ports"]
+    ports += _ports({"client": 10001, "serve": 8000})  # where ports are named, the operator adds none of its own
+    spec = {"serveConfigV2": serve_config, "upgradeStrategy": {"type": "NewCluster"}, "rayClusterConfig": described}
+    return [*_config(order), _object("RayService", f"{order.name}-s", spec)]
 
 
 def cluster(order: Order, *, grows: bool = True) -> Tree:
@@ -136,16 +139,14 @@ def _workers(order: Order, group: NodeGroup, *, grows: bool) -> Tree:
 
 def _pod(order: Order, name: str, amounts: Mapping[str, str], *, grows: bool, spot: bool = False) -> Tree:
     container: Tree = {"name": name, "image": order.image, "imagePullPolicy": "IfNotPresent", "resources": _both(amounts)}
-    if order.keys:
-        container["env"] = [
-            {"name": key, "valueFrom": {"secretKeyRef": {"name": f"{order.name}-keys", "key": key}}} for key in order.keys
-        ]
+    keys = [{"name": key, "valueFrom": {"secretKeyRef": {"name": f"{order.name}-keys", "key": key}}} for key in order.keys]
+    container["env"] = [{"name": DISK_USAGE, "value": "1"}, *keys]
     container["envFrom"] = [{"secretRef": {"name": f"{order.name}-storage", "optional": True}}]
     if name == "ray-head":
-        ports = {"gcs-server": 6379, "dashboard": 8265, "metrics": 8080}
-        container["ports"] = [{"containerPort": port, "name": name} for name, port in ports.items()]
+        container["ports"] = _ports({"gcs-server": 6379, "dashboard": 8265, "metrics": 8080})
     else:
-        container["ports"] = [{"containerPort": 8080, "name": "metrics"}]
+        container["ports"] = _ports({"metrics": 8080})
+        container["resources"]["requests"]["ephemeral-storage"] = f"{SCRATCH_GIB}Gi"  # else any node's disk would do
     mounts: list[Tree] = [{"name": "scratch", "mountPath": "/tmp/ray"}]
     volumes: list[Tree] = [{"name": "scratch", "emptyDir": {"sizeLimit": f"{SCRATCH_GIB}Gi"}}]
     if order.files:
@@ -162,6 +163,10 @@ def _pod(order: Order, name: str, amounts: Mapping[str, str], *, grows: bool, sp
             "volumes": volumes,
         }
     }
+
+
+def _ports(ports: Mapping[str, int]) -> list[Tree]:
+    return [{"containerPort": port, "name": name} for name, port in ports.items()]
 
 
 def _both(amounts: Mapping[str, str]) -> Tree:

@@ -22,7 +22,7 @@ def launcher(order: Order, provider: Provider) -> Tree:
     """Return the file for `ray up` on `provider`.
 
     Raises:
-        ContractError: the profile does not name the machine of a group.
+        ContractError: the profile does not name the machine of a group, or a group has a part of a CPU or of a resource.
     """
     head = order.profile.head.machines.get(provider)
     types: Tree = {"head": {"resources": {"CPU": 0}, "node_config": _machine(provider, head or _unnamed(provider, "head"), None)}}
@@ -44,7 +44,7 @@ def launcher(order: Order, provider: Provider) -> Tree:
             "image": order.image,
             "container_name": "ray",
             "pull_before_run": True,
-            "run_options": ["--ulimit nofile=65536:65536", "--shm-size=16g"],
+            "run_options": ["--ulimit nofile=65536:65536"],  # Ray adds --shm-size, by the memory of the node
         },
         "available_node_types": types,
         "head_node_type": "head",
@@ -60,7 +60,15 @@ def launcher(order: Order, provider: Provider) -> Tree:
 def _resources(group: NodeGroup) -> Tree:
     of_type = {f"accelerator_type:{group.accelerator}": 1} if group.accelerator else {}
     gpus = {"GPU": group.gpus} if group.gpus else {}
-    return {"CPU": int(group.cpus), **gpus, **{kind: int(amount) for kind, amount in group.resources.items()}, **of_type}
+    amounts = {"CPU": group.cpus, **group.resources}
+    for kind, amount in amounts.items():
+        if amount != int(amount):
+            key = "cpus" if kind == "CPU" else f"resources.{kind}"
+            found = f"nodes.{group.name}.{key}: found {amount:g}, and `ray up` takes whole numbers only"
+            raise ContractError(
+                f"profile: {found}. Write {int(amount) or 1}, or take `machines` out: no file for it is written then."
+            )
+    return {**{kind: int(amount) for kind, amount in amounts.items()}, **gpus, **of_type}
 
 
 def _machine(provider: Provider, kind: str, group: NodeGroup | None) -> Tree:

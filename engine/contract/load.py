@@ -9,7 +9,8 @@ from pydantic import JsonValue
 
 from engine.contract.contract import Contract
 from engine.contract.renames import renamed_in
-from engine.contract.sections import is_url, parse, read_yaml
+from engine.contract.sections import is_url, parse, read_yaml, refuse
+from engine.contract.unread import unread
 from engine.contract.yaml_text import load_yaml
 from engine.errors import ContractError
 
@@ -22,17 +23,23 @@ class Loaded(NamedTuple):
     """An absolute path, or a URL."""
 
 
-def load_contract(path: Path | str, changes: Sequence[str] = ()) -> Loaded:
+def load_contract(path: Path | str, changes: Sequence[str] = (), *, is_new: bool = True) -> Loaded:
     """Return the contract in the YAML at a path or URL, with `changes` such as `students.0.epochs=1` applied.
 
+    `is_new`: it is no contract by which a run was begun; such a run goes on with settings that a new one may not have.
+
     Raises:
-        ContractError: the file is missing, is not YAML, or has an unknown key, a value out of range or a broken cross rule.
+        ContractError: the file is missing, is not YAML, or has an unknown key, a value out of range or a broken cross rule, or, if
+            it is new, settings that nothing reads.
     """
     raw = read_yaml(path)
     for change in changes:
         apply_change(raw, change)
     root = str(path).rpartition("/")[0] if is_url(path) else str(Path(path).resolve().parent)
-    return Loaded(parse_contract(raw, where=path), root)
+    contract = parse_contract(raw, where=path)
+    if is_new:
+        refuse(unread(contract), where=path)
+    return Loaded(contract, root)
 
 
 def parse_contract(raw: dict[str, JsonValue], *, where: Path | str) -> Contract:

@@ -1,15 +1,17 @@
 """The cluster profile: the hardware on which a contract runs. It is no part of a recipe or a cache key."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from engine.contract.base import Name, Positive, Section
-from engine.contract.sections import parse, read_yaml
+from engine.contract.sections import parse, read_yaml, refuse
 
 BLOCKS_EACH = 32  # blocks per actor, if there are so many batches: then all actors end at about the same time
 BLOCK_ROWS = 2048  # answers per block at most: a shard of 0.3 MB if they are short, of 80 MB if all are as long as allowed
+HEADS = ("head", "headgroup")  # names of the head's group for `ray up` and for KubeRay
 
 
 class Pool(Section):
@@ -140,6 +142,13 @@ class NodeGroup(Section):
     machines: dict[Literal["aws", "gcp"], str] = Field(default={})
     """Provider -> its name of the machine, for `ray up`."""
 
+    @property
+    def node_labels(self) -> dict[str, str]:
+        """Labels of a node: its own, and those that Ray's node has by itself."""
+        found = {"ray.io/market-type": "spot" if self.spot else "on-demand", "ray.io/node-group": self.name}
+        of_type = {"ray.io/accelerator-type": self.accelerator} if self.accelerator else {}
+        return {**found, **of_type, **self.labels}
+
     @model_validator(mode="after")
     def fewest_is_not_more(self) -> "NodeGroup":
         if self.min > self.max:
@@ -207,10 +216,40 @@ class Profile(Section):
                 )
         return self
 
+    @property
+    def pools(self) -> dict[str, Pool]:
+        """Section -> pool: the common ones, then those by name."""
+        common = ("teacher", "judge", "embedder", "cpu", "trainer", "evaluator")
+        by_name = {"teachers": self.teachers, "trainers": self.trainers, "evaluators": self.evaluators}
+        named = {f"{section}.{name}": pool for section, pools in by_name.items() for name, pool in pools.items()}
+        return {**{section: getattr(self, section) for section in common}, **named}
+
+    def group_of(self, pool: Pool) -> NodeGroup | None:
+        """Return the group with the fewest GPUs, then CPUs, of which a node holds one actor of `pool`; None if none does."""
+        fitting = [
+            group
+            for group in self.nodes
+            if group.cpus >= pool.cpus
+            and group.gpus >= pool.gpus
+            and (not pool.accelerator or not pool.gpus or group.accelerator == pool.accelerator)
+            and pool.labels.items() <= group.node_labels.items()
+            and all(group.resources.get(kind, 0) >= amount for kind, amount in pool.resources.items())
+        ]
+        return min(fitting, key=lambda group: (group.gpus, group.cpus)) if fitting else None
+
     def machine_share(self, pool: Pool, blocks: int | None = None) -> float:
-        """Return which share of a machine one actor of `pool` is priced as, whatever `nodes` there are: of one machine, all actors
-        that work have an equal share, at most one for each of `blocks`."""
-        return 1.0 if self.ray.address not in ("local", "none") else 1 / min(pool.actors, max(1, blocks or pool.actors))
+        """Return which share of a machine one actor of `pool` is priced as.
+
+        On a cluster: what it takes of a node of its group, by the scarcer of CPUs and GPUs, each stage of a pipeline a share of its
+        own; 1 where no declared node holds it. Of this machine all actors that work have an equal share, at most one for each of
+        `blocks`.
+        """
+        if self.ray.address in ("local", "none"):
+            return 1 / min(pool.actors, max(1, blocks or pool.actors))
+        group = self.group_of(pool)
+        if group is None:
+            return 1.0
+        return max(pool.cpus / group.cpus, pool.gpus / group.gpus if pool.gpus else 0.0) * pool.pipeline
 
     def teacher_of(self, name: str) -> Pool:
         """Return the pool of the teacher `name`."""
@@ -229,6 +268,29 @@ def load_profile(path: Path) -> Profile:
     """Return the profile in the YAML file `path`.
 
     Raises:
-        ContractError: the file is missing, is not YAML, or has an unknown key or a value out of range.
+        ContractError: the file is missing, is not YAML, or has an unknown key, a value out of range, or one that no cluster can
+            follow.
     """
-    return parse(Profile, read_yaml(path), where=path)
+    profile = parse(Profile, read_yaml(path), where=path)
+    refuse(_unplaceable(profile), where=path)
+    return profile
+
+
+def _unplaceable(profile: Profile) -> Iterator[str]:
+    """Yield what a new run must not ask for; that an earlier run has asked for it does not matter to its artifacts."""
+    for name, pool in profile.pools.items():
+        if pool.gpus > 1 and pool.gpus != int(pool.gpus):
+            yield f"{name}.gpus: found {pool.gpus:g}, expected a fraction of one GPU, or whole GPUs: Ray shares only one."
+        if pool.pipeline > 1 and name.startswith("trainers."):
+            yield f"{name}.pipeline: found {pool.pipeline}, expected 1; only teacher, judge and evaluator may have stages."
+    yield from group_problems(profile.nodes)
+
+
+def group_problems(groups: Sequence[NodeGroup]) -> Iterator[str]:
+    """Yield what is wrong with the names of groups of nodes."""
+    names = [group.name for group in groups]
+    for at, name in enumerate(names):
+        if name in HEADS:
+            yield f"nodes.{at}.name: found {name}, which is the group of the head node; give it another."
+        if name in names[:at]:
+            yield f"nodes.{at}.name: found {name} a second time; give each group a name of its own."

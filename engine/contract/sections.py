@@ -3,7 +3,7 @@
 import difflib
 import json
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar, Union, get_args, get_origin
 
@@ -14,15 +14,18 @@ from engine.contract.base import Section
 from engine.contract.problems import causes, explained, odd_numbers
 from engine.contract.yaml_text import load_yaml
 from engine.errors import ContractError, StoreUnreachable
-from engine.retry import with_retries
+from engine.retry import cannot_open, with_retries
 
 S = TypeVar("S", bound=Section)
 
 
-def read_yaml(path: Path | str, within: tuple[str, ...] = ()) -> dict[str, JsonValue]:
+def read_yaml(
+    path: Path | str, within: tuple[str, ...] = (), included: list[Path | str] | None = None
+) -> dict[str, JsonValue]:  # fmt: skip
     """Return the mapping in the YAML at a path or URL; `!include FILE` is replaced by the content of FILE, relative to `path`.
 
-    `within` are the files that are being read and include this one.
+    `within` are the files that are being read and include this one. The places of all files that are included, and of those that
+    these include, are added to `included`.
 
     Raises:
         ContractError: the file, or an included one, cannot be read, is not YAML, or includes itself.
@@ -31,7 +34,10 @@ def read_yaml(path: Path | str, within: tuple[str, ...] = ()) -> dict[str, JsonV
         raise ContractError(f"{path}: includes itself, through {' and '.join(within)}. Take the `!include` out of one of them.")
 
     def include(name: str) -> Any:
-        return read_include(_beside(path, name), (*within, str(path)))
+        place = _beside(path, name)
+        if included is not None:
+            included.append(place)
+        return read_include(place, (*within, str(path)), included)
 
     try:
         raw = load_yaml(_text(path), str(path), include)
@@ -58,9 +64,15 @@ def parse(section: type[S], raw: dict[str, JsonValue], *, where: Path | str, kno
         problems += odd_numbers(parsed, raw)
     except ValidationError as error:
         problems += [_explain(section, problem, raw) for problem in causes(error)]
-    if parsed is None or problems:
-        raise ContractError("\n".join([f"{where}: {len(problems)} problem(s):", *(f"  {problem}" for problem in problems)]))
+    refuse(problems, where=where)
+    assert parsed is not None, "what is not valid has a problem"
     return parsed
+
+
+def refuse(problems: Iterable[str], *, where: Path | str) -> None:
+    """Raise ContractError with `problems`, if there are any, of what the file `where` says; one a line."""
+    if found := list(problems):
+        raise ContractError("\n".join([f"{where}: {len(found)} problem(s):", *(f"  {problem}" for problem in found)]))
 
 
 def _beside(path: Path | str, name: str) -> Path | str:
@@ -100,10 +112,10 @@ def _text(path: Path | str) -> str:
     except (FileNotFoundError, UnicodeDecodeError, IsADirectoryError, PermissionError):
         raise
     except Exception as error:  # clients of stores raise classes of their own
-        raise ContractError(f"{path}: cannot be read: {type(error).__name__}: {error}.") from None
+        raise ContractError(f"{path}: cannot be read: {type(error).__name__}: {cannot_open(error)}.") from None
 
 
-def read_include(path: Path | str, within: tuple[str, ...] = ()) -> Any:
+def read_include(path: Path | str, within: tuple[str, ...] = (), included: list[Path | str] | None = None) -> Any:
     """Return what replaces an `!include`: the rows of a .jsonl, the value of a .json or YAML file, else the text.
 
     Raises:
@@ -117,7 +129,7 @@ def read_include(path: Path | str, within: tuple[str, ...] = ()) -> Any:
             return json.loads(text)
     except (OSError, ValueError) as error:
         raise ContractError(f"!include {path}: cannot be read: {error}.") from None
-    return read_yaml(path, within) if suffix in {".yaml", ".yml"} else text.strip()
+    return read_yaml(path, within, included) if suffix in {".yaml", ".yml"} else text.strip()
 
 
 def _explain(section: type[Section], problem: Any, raw: object) -> str:

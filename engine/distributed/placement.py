@@ -29,6 +29,8 @@ class Group(NamedTuple):
     most: int
     """Nodes that the cluster may grow to."""
     labels: Mapping[str, str] = {}
+    is_fixed: bool = False
+    """Whether no further node can be added, as to a cluster of one machine."""
 
 
 class Placement(NamedTuple):
@@ -42,7 +44,8 @@ class Placement(NamedTuple):
     """What one takes."""
     state: State
     """`fits` on the nodes that run; `waits` for nodes that the autoscaler adds; `partly`: fewer run than are wanted, and the
-    job goes on; `never`: the job would wait forever."""
+    job goes on; `never`: the job would wait forever. On a cluster that does not grow what runs only in part never does: its actors
+    would hold what the tasks of their own job wait for."""
     placed: int
     """How many run at last."""
     note: str
@@ -59,7 +62,8 @@ class _Node:
 
     def __post_init__(self) -> None:
         self.free = {kind: amount for kind, amount in self.group.has.items() if kind != "GPU"}
-        self.gpus = [1.0] * int(self.group.has.get("GPU", 0))
+        whole, part = divmod(self.group.has.get("GPU", 0), 1)
+        self.gpus = [1.0] * int(whole) + [part] * (part > EPSILON)  # a part: what is free of one that others share
 
     @property
     def is_used(self) -> bool:
@@ -88,8 +92,22 @@ class _Node:
 
 
 def place(wants: Sequence[Wanted], groups: Sequence[Group]) -> list[Placement]:
-    """Return what becomes of each of `wants`, job by job; those of one job are held at the same time, those of two jobs are not."""
-    return [placement for _, of_job in groupby(wants, key=lambda each: each.job) for placement in _place_job(list(of_job), groups)]
+    """Return what becomes of each of `wants`, phase by phase; those of one phase of a job are held at the same time, those of two
+    phases are not, nor those of two jobs."""
+    return [placement for _, together in groupby(wants, key=_phase) for placement in _place_together(list(together), groups)]
+
+
+def placed(wants: Sequence[Wanted], groups: Sequence[Group]) -> list[int]:
+    """Return how many actors of each of `wants` find a place on the nodes that run, without the words of `place`."""
+    return [count for _, together in groupby(wants, key=_phase) for count in _deal(list(together), _running(groups))]
+
+
+def _running(groups: Sequence[Group]) -> list[_Node]:
+    return [_Node(group, True) for group in groups for _ in range(group.running)]
+
+
+def _phase(want: Wanted) -> tuple[str, str]:
+    return want.job, want.phase
 
 
 def fits_together(wants: Sequence[Wanted], groups: Sequence[Group]) -> bool:
@@ -126,30 +144,30 @@ def _is_labelled(group: Group, labels: Mapping[str, str]) -> bool:
 
 
 def nodes_needed(wants: Sequence[Wanted], groups: Sequence[Group]) -> dict[str, int]:
-    """Return how many nodes of each group the job with the largest need uses, if each can grow to its most."""
+    """Return how many nodes of each group the phase with the largest need uses, if each can grow to its most."""
     needed: dict[str, int] = {}
-    for _, of_job in groupby(wants, key=lambda each: each.job):
+    for _, together in groupby(wants, key=_phase):
         nodes = [_Node(group, False) for group in groups for _ in range(group.most)]
-        _deal(list(of_job), nodes)
+        _deal(list(together), nodes)
         for group in groups:
             used = sum(node.is_used for node in nodes if node.group is group)
             needed[group.name] = max(needed.get(group.name, 0), used)
     return needed
 
 
-def _place_job(wants: Sequence[Wanted], groups: Sequence[Group]) -> Iterator[Placement]:
-    now = _deal(wants, [_Node(group, True) for group in groups for _ in range(group.running)])
+def _place_together(wants: Sequence[Wanted], groups: Sequence[Group]) -> Iterator[Placement]:
+    now = _deal(wants, _running(groups))
     grown = [_Node(group, at < group.running) for group in groups for at in range(max(group.most, group.running))]
     grown.sort(key=lambda node: not node.is_running)
     at_last = _deal(wants, grown)
-    added = _added(grown)
+    added, is_fixed = _added(grown), all(group.is_fixed for group in groups)
     for want, running, placed in zip(wants, now, at_last, strict=True):
         if running >= want.actors:
             state, note = "fits", ""
         elif placed >= want.actors:
             state, note = "waits", f"waits for {added}"
         else:
-            state = "partly" if placed >= want.fewest else "never"
+            state = "partly" if placed >= want.fewest and not is_fixed else "never"
             note = _why(want, wants, groups, placed)
         yield Placement(want.job, want.who, want.actors, describe(want.bundles), state, placed, note)
 
@@ -199,7 +217,7 @@ def _why(want: Wanted, wants: Sequence[Wanted], groups: Sequence[Group], placed:
     lower = f"lower {where} to {placed}" if placed else f"lower the pools that share its nodes, or {where}"
     if want.fewest == want.actors and placed < want.fewest:  # workers that start together
         lower = f"lower the student's workers to {placed}" if placed else lower
-    for group in sorted(fitting, key=lambda group: _spare(want, group)):
+    for group in sorted((one for one in fitting if not one.is_fixed), key=lambda group: _spare(want, group)):
         for more in range(1, want.actors * len(want.bundles) + 1):
             raised = [other._replace(most=other.most + more) if other is group else other for other in groups]
             nodes = [_Node(one, True) for one in raised for _ in range(max(one.most, one.running))]
@@ -273,16 +291,10 @@ def describe(bundles: Sequence[Resources]) -> str:
 
 def declared(profile: Profile) -> list[Group]:
     """Return the nodes that `profile` declares, as a cluster that has to grow to them."""
-    return [Group(group.name, resources_of(group), group.min, group.max, labels_of(group)) for group in profile.nodes]
+    return [Group(group.name, resources_of(group), group.min, group.max, group.node_labels) for group in profile.nodes]
 
 
 def resources_of(group: NodeGroup) -> dict[str, float]:
     """Return what Ray counts on a node."""
     of_type = {f"{OF_TYPE}{group.accelerator}": 1.0} if group.accelerator else {}
     return {"CPU": group.cpus, "GPU": float(group.gpus), **group.resources, **of_type}
-
-
-def labels_of(group: NodeGroup) -> dict[str, str]:
-    """Return the labels of a node: its own, and those that Ray's node has by itself."""
-    of_type = {"ray.io/accelerator-type": group.accelerator} if group.accelerator else {}
-    return {"ray.io/market-type": "spot" if group.spot else "on-demand", "ray.io/node-group": group.name, **of_type, **group.labels}

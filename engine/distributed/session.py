@@ -4,7 +4,7 @@ import logging
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 # The children of a worker end with it: on a GPU vLLM's engine is a process of its own, which would go on to hold the memory.
 SYSTEM = {"process_group_cleanup_enabled": True}
 OWN = ("node:", "object_store_memory", "memory")  # resources that Ray counts for itself
+KINDS = ("CPU", "GPU")
+NODE_GROUP = "ray.io/node-group"  # label with the name of the group, of nodes that an autoscaler or an operator has started
 NODE_ID = "ray.io/node-id"  # label that Ray gives each node: it would make every node a group of its own
 UNLIMITED = 1000
 ATTEMPTS = 8  # of 30 s each, which is a constant in Ray's code
@@ -70,24 +72,28 @@ def nodes() -> list[dict[str, float]]:
 def groups(profile: Profile) -> tuple[list[Group], bool]:
     """Return the nodes of the running cluster with what it can grow to, and whether that limit is known.
 
-    It is known of a cluster with Ray's autoscaler, which reports its limits, and of a profile that declares `nodes`.
+    It is known of a cluster with Ray's autoscaler, which reports its limits, of a profile that declares `nodes`, and of a cluster
+    of this machine, which does not grow.
     """
     found = running_groups()
+    if profile.ray.address == "local":
+        return [group._replace(name="this machine", is_fixed=True) for group in found], True
     told = declared(profile)
     limits = _reported({group.name: group.labels for group in told}) or [(group, group.most) for group in told]
-    for group, most in limits:
-        alive = sum(one.running for one in found if _is_alike(one.has, group.has))
-        if most > alive:
-            found.append(group._replace(running=0, most=most - alive))
-    return found, bool(limits) or profile.ray.address == "local"
+    alive = _running_of(found, limits)
+    more = [group._replace(running=0, most=most - alive[at]) for at, (group, most) in enumerate(limits) if most > alive[at]]
+    return [*found, *more], bool(limits)
 
 
-def running_groups() -> list[Group]:
-    """Return the nodes of the running cluster, those of equal resources and labels together."""
+def running_groups(*, free: bool = False) -> list[Group]:
+    """Return the nodes of the running cluster, those of equal resources and labels together; if `free`, with what no actor and no
+    task of any job holds now."""
     running: Counter[tuple[tuple[tuple[str, float], ...], tuple[tuple[str, str], ...]]] = Counter()
+    available = state.available_resources_per_node() if free else {}
     for node in ray.nodes():
         if node["Alive"]:
-            has = {kind: amount for kind, amount in node["Resources"].items() if not kind.startswith(OWN)}
+            amounts = available.get(node["NodeID"], {}) if free else node["Resources"]
+            has = {kind: amount for kind, amount in amounts.items() if not kind.startswith(OWN)}
             labels = {key: value for key, value in (node.get("Labels") or {}).items() if key != NODE_ID}
             running[tuple(sorted(has.items())), tuple(sorted(labels.items()))] += 1
     return [
@@ -96,8 +102,31 @@ def running_groups() -> list[Group]:
     ]
 
 
-def _is_alike(running: Mapping[str, float], wanted: Mapping[str, float]) -> bool:
-    return all(running.get(kind, 0) == wanted.get(kind, 0) for kind in ("CPU", "GPU"))
+def _running_of(found: Sequence[Group], limits: Sequence[tuple[Group, int]]) -> list[int]:
+    """Return how many of the nodes `found` are of each group of `limits`; each node is of one group at most.
+
+    A node says of which group it is, where an autoscaler or an operator has started it. Any other is of a group with its resources
+    and none of its labels otherwise: of those that say most of it the first, while the group has room.
+    """
+    counts = [0] * len(limits)
+    names = {group.name: at for at, (group, _) in enumerate(limits)}
+    for node in found:
+        left, named = node.running, names.get(node.labels.get(NODE_GROUP, ""))
+        if named is not None:
+            counts[named] += left
+            continue
+        alike = [at for at, (group, _) in enumerate(limits) if _is_alike(node, group)]
+        for at in sorted(alike, key=lambda at: -len(limits[at][0].labels.items() & node.labels.items())):
+            taken = min(left, max(0, limits[at][1] - counts[at]))
+            counts[at], left = counts[at] + taken, left - taken
+    return counts
+
+
+def _is_alike(node: Group, group: Group) -> bool:
+    others = {kind: amount for kind, amount in group.has.items() if kind not in KINDS and not kind.startswith(OWN)}
+    is_equal = all(node.has.get(kind, 0) == group.has.get(kind, 0) for kind in KINDS)
+    is_labelled = all(node.labels.get(key, value) == value for key, value in group.labels.items() if key != NODE_GROUP)
+    return is_equal and is_labelled and all(node.has.get(kind, 0) >= amount for kind, amount in others.items())
 
 
 def _reported(labels: Mapping[str, Mapping[str, str]]) -> list[tuple[Group, int]]:

@@ -148,11 +148,13 @@ def _slices(result: EvalResult, scene: Scene) -> RequirementTest | None:
     if champion is None or asked is None:
         return None
     masks = {name: mask for name, mask in scene.slices.items() if mask.sum() >= asked.rows}
+    if not masks:
+        return RequirementTest(detail=f"no slice of evaluation.slices has {asked.rows} prompts; lower gate.slices.rows")
     right, others = result.right, champion.right
     tests = {name: _pairs(right[mask], others[mask], scene.clusters.take(mask), 0.0, scene) for name, mask in masks.items()}
     worse = benjamini_hochberg({name: test.p_refuse for name, test in tests.items()}, asked.rate)
     lines = [f"{name} {tests[name].value:+.3f} ({tests[name].low:+.3f} to {tests[name].high:+.3f})" for name in worse]
-    lowest = min(tests.values(), key=lambda test: test.value or 0.0, default=RequirementTest())
+    lowest = min(tests.values(), key=lambda test: test.value or 0.0)
     return RequirementTest(
         value=lowest.value, low=lowest.low, high=lowest.high, n=len(tests), p_pass=float(bool(worse)), p_refuse=float(not worse),
         method="Benjamini-Hochberg over slices", detail="; ".join(lines) or f"none of {len(tests)} slices is shown to be worse",

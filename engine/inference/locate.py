@@ -7,6 +7,7 @@ from engine.errors import ModelError
 from engine.inference.bundled import BUNDLED, packaged_weights
 from engine.inference.weights import BundledModel, RemoteModel, Weights, described, is_heavy, local, portable
 from engine.readers.below import below
+from engine.retry import cannot_open
 from engine.storage.folder import Folder
 from engine.storage.node_cache import GIB, NodeCache
 from engine.storage.sums import file_entries
@@ -101,7 +102,7 @@ def _at(url: str, cache: WeightsCache, *, heavy: bool) -> RemoteModel:
     try:
         source = Folder(url)
     except (ValueError, ImportError) as error:
-        raise ModelError(f"model {url!r}: cannot be opened: {error}.") from None
+        raise ModelError(f"model {url!r}: cannot be opened: {cannot_open(error)}.") from None
     files = file_entries(source, lambda name: heavy or not is_heavy(name), cache.folder)
     return RemoteModel(source.url, files, NodeCache(cache.folder, None if cache.gib is None else int(cache.gib * GIB)))
 

@@ -14,7 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from engine.errors import InputError
 from engine.readers.below import below
-from engine.retry import with_retries
+from engine.retry import cannot_open, with_retries
 
 FORMATS = {"jsonl": "jsonl", "ndjson": "jsonl", "json": "json", "csv": "csv", "tsv": "tsv", "parquet": "parquet"}
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd", ".lz4": "lz4"}
@@ -73,7 +73,7 @@ def data_files(path: str, *, root: str = ".") -> list[DataFile]:
 
         is_single, stem, names, nothing = with_retries(full, look) if is_url else look()
     except (OSError, ValueError, ImportError) as error:
-        raise InputError(f"source {path}: {full} cannot be reached: {error}.") from None
+        raise InputError(f"source {path}: {full} cannot be reached: {cannot_open(error)}.") from None
     if not names:
         raise InputError(nothing)
     outside = _outside(fs, root, written, inside)

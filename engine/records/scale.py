@@ -118,7 +118,8 @@ class Misfit(Record):
     needs: float
     """Bytes that it is expected to hold."""
     has: float
-    """Bytes of the largest node that it could run on."""
+    """Bytes that it has: of the head, or, of a task, what the object store leaves of a node's memory, divided by the tasks that run
+    there at the same time."""
     node: str
     """That node, in words."""
     rows: float

@@ -20,6 +20,8 @@ def idle_notes(contract: Contract) -> Iterator[str]:
                 f"teachers.models.{number}.sampling: found n {teacher.sampling.n} and temperature 0: the answers to a prompt are "
                 "equal, and each is paid; write a temperature such as 0.7, with greedy_first if one shall be greedy, or n: 1"
             )
+    if contract.judges.ranking and contract.teachers.mode != "competition":
+        yield f"judges.ranking: found teachers.mode {contract.teachers.mode}, so only labelled items are compared, and no answers"
     if section := contract.capture:
         if not any(student.objectives.reads_capture for student in contract.students):
             yield "capture: no student has an objective that reads it (forward_kl, reverse_kl, jsd, uld), and the teachers are paid"

@@ -28,7 +28,7 @@ def manifests(
 
     request = manifests.Request(contract, profile, storage.rstrip("/"), image, queue)
     paths = manifests.save(manifests.manifests(request, changes or []), Path(out))
-    typer.echo("\n".join(manifests.lines(paths)))
+    typer.echo("\n".join(manifests.lines(paths, manifests.notes(request, changes or []))))
 
 
 def check_manifests(

@@ -19,7 +19,7 @@ def submit(
             "--working-dir", metavar="FOLDER", help="Sent to the cluster, less its .rayignore; default CONTRACT's folder."
         ),
     ] = None,
-    detach: Annotated[bool, typer.Option("--detach", help="Do not follow the job.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Do not follow the job, nor wait for its end.")] = False,
     stop: Annotated[bool, typer.Option("--stop", help="End the running job of this run, and keep what is paid.")] = False,
     changes: Changes = None,
 ) -> None:
@@ -36,6 +36,6 @@ def submit(
     submission = command.plan(contract, run, profile=profile, changes=changes or [], working_dir=working_dir)
     client = command.connect(address)
     if stop:
-        raise typer.Exit(command.stop(client, submission, say))
+        raise typer.Exit(command.stop(client, submission, say, waits=not detach))
     name = command.submit(client, submission, say)
     raise typer.Exit(0 if detach else command.follow(client, name, say, write))

@@ -33,7 +33,8 @@ PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 GIB = 2**30
 RAY_GIB = 1.5  # driver, raylet, GCS and the helpers of Ray Data and Ray Train
 TRAINER_GIB = 3.0  # a worker that trains 50M parameters
-STUDENTS, EVALUATED = 2, 4  # students that train at once; models that answer the holdout at once: teacher, two students, champion
+STUDENTS, EVALUATED = 2, 4  # students that train at once; models that answer the holdout at once: teacher, two students, champion;
+# further engines of a teacher only take what memory and CPUs have left
 DISK_GIB = 3.0  # a small run, its checkpoints and the unpacked models
 PORTS = 3  # GCS, raylet, object manager
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import yaml
 
 from engine.cluster import write, write_launcher
-from engine.cluster.write import FILES, PROJECT, Order
+from engine.cluster.write import FILES, PROFILE, PROJECT, Order
 from engine.contract.contract import Contract
 from engine.contract.load import apply_change, load_contract
 from engine.contract.profile import NodeGroup, Profile, load_profile
@@ -19,6 +19,7 @@ from engine.errors import ContractError, InputError
 from jobs import places
 from jobs.commands import check
 from jobs.commands.check_manifests import locked_ray
+from jobs.commands.check_placement import never
 from jobs.pipeline import pipeline
 
 ROOT = Path(__file__).parents[2]
@@ -74,6 +75,13 @@ def manifests(request: Request, changes: list[str]) -> dict[str, str]:
         if all(provider in machines for machines in (profile.head.machines, *(group.machines for group in profile.nodes))):
             texts[name] = _dump(write_launcher.launcher(order, provider))
     return {name: head + text for name, text in texts.items()}
+
+
+def notes(request: Request, changes: list[str]) -> list[str]:
+    """Return what the nodes of the profile never place: a line for each kind of actors, with the change that mends it."""
+    profile = load_profile(places.profile_path(request.profile))
+    lost = never(place(_at_once(load_contract(request.contract, changes).contract, profile), declared(profile)))
+    return [f"NEVER: {one.job}: {one.who}: {one.note}" for one in lost]
 
 
 def save(files: Mapping[str, str], folder: Path) -> list[str]:
@@ -149,8 +157,8 @@ def _profile_place(request: Request, files: dict[str, str]) -> str:
     path = places.profile_path(request.profile).resolve()
     if path.is_relative_to(ROOT):
         return request.profile if not request.profile.endswith((".yaml", ".yml")) else f"{PROJECT}/{path.relative_to(ROOT)}"
-    files["profile.yaml"] = path.read_text(encoding="utf-8")
-    return f"{FILES}/profile.yaml"
+    files[PROFILE] = path.read_text(encoding="utf-8")
+    return f"{FILES}/{PROFILE}"
 
 
 def _at_once(contract: Contract, profile: Profile) -> list[Wanted]:
@@ -171,11 +179,7 @@ def _group_of_engine(contract: Contract, profile: Profile, groups: list[Group]) 
 
 
 def _serve_config(order: Order, request: Request) -> str:
-    arguments = {
-        "release": order.release,
-        "profile": request.profile if not order.files.get("profile.yaml") else "cluster",
-        "replicas": 1,
-    }
+    arguments = {"release": order.release, "profile": _profile_place(request, {}), "replicas": 1}
     build = "jobs.commands.serve_application:build"
     application = {"name": "student", "import_path": build, "route_prefix": "/", "args": arguments}
     return yaml.safe_dump({"applications": [application]}, sort_keys=False)
@@ -203,7 +207,8 @@ def _one(document: Mapping[str, object]) -> str:
     return yaml.dump(dict(document), Dumper=_Dumper, sort_keys=False, width=140)
 
 
-def lines(paths: list[str]) -> Iterator[str]:
-    """Yield what is printed: the files, and what to do next."""
+def lines(paths: list[str], notes: list[str]) -> Iterator[str]:
+    """Yield what is printed: the files, the `notes` on them, and what to do next."""
     yield from (f"wrote {path}" for path in paths)
+    yield from notes
     yield "Next: put the URL of your storage and the name of your image in, then rayleigh check-manifests FILES."

@@ -220,9 +220,12 @@ def as_text(report: PlanReport, contract: str) -> str:
     )
     units = ["rows", "tokens in", "tokens out", "seconds", f"money {report.currency}".strip(), "bytes"]
     rows = [[job.name, *(_cell(getattr(job, unit), unit) for unit in estimate.UNITS)] for job in report.jobs]
-    rows.append(["all", "", *(_cell(report.total[unit], unit) for unit in estimate.UNITS[1:])])
+    rows.append(["all", "", *(_all(report.total[unit], unit) for unit in estimate.UNITS[1:])])
     paid = [[entry.kind, entry.name, entry.job, _cell(entry.tokens, "tokens"), entry.basis] for entry in report.consumers]
     notes = [f"In brackets: {100 * report.level:g} % intervals over the drawn prompts. {MISSING}: a pilot cannot tell."]
+    others = [f"{entry.kind} {entry.name}".strip() for entry in report.consumers if entry.kind != "teacher"]
+    unpriced = ", ".join([*others, "the machines of trainings and of the evaluation"])
+    notes.append(f"Money is that of the teachers' answers, a lower bound (>=). In no sum: {unpriced}.")
     if cap:
         reach = f"suffice for {_cell(cap.prompts, 'rows')} of {pilot.of} prompts"
         notes.append(f"The {cap.teacher_tokens} tokens of budget.teacher_tokens, of which {cap.paid} are spent, {reach}.")
@@ -237,6 +240,12 @@ def as_text(report: PlanReport, contract: str) -> str:
         "\n".join(notes),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _all(number: Range | None, unit: str) -> str:
+    """Return a sum; that of money is a part of what will be paid."""
+    text = _cell(number, unit)
+    return f">= {text}" if unit == "money" and number is not None else text
 
 
 def _cell(number: Range | None, unit: str) -> str:

@@ -22,7 +22,7 @@ from jobs.commands import estimate, plan
 from jobs.commands.estimate import Extrapolation, Pilot
 from jobs.commands.scale_cost import HOUR, Costs, Shape
 from jobs.commands.scale_files import load_model, rows_per_block
-from jobs.commands.scale_nodes import cores_of_machine, machine_share, misfits
+from jobs.commands.scale_nodes import cores_of_machine, misfits
 from jobs.pipeline import pipeline
 from jobs.workspace import Workspace
 
@@ -79,6 +79,8 @@ def plan_scale(path: str, run: str | None, order: ScaleOrder, *, profile: str, c
     needs, notes = costs.needs(), []
     if not target.nodes:
         notes.append(f"The profile {target.name} declares no nodes, so no memory is held against it.")
+    if rounds := ", ".join(f"students/{student.name}" for student in work.contract.students if student.on_policy):
+        notes.append(f"In no figure: the samples and scores of the on-policy rounds of {rounds}, which do not grow with prompts.")
     return ScalePlan(
         run=str(work.folder),
         contract=work.contract.name,
@@ -198,7 +200,7 @@ class Planner:
             return Figure(value=None, basis=f"not measured: the hours of {names}; give --speed {missing[0]}=TOKENS")
         if cpu_hours is None and not engines:
             return Figure(value=None, basis="not measured: the hours of this stage")
-        machines = sum((hours[engine.name] or 0.0) * machine_share(self.profile, engine.pool) for engine in engines)
+        machines = sum((hours[engine.name] or 0.0) * self.profile.machine_share(engine.pool) for engine in engines)
         machines += (cpu_hours or 0.0) / (cores_of_machine(self.profile) or self.costs.model.cores)
         parts.append(f"{machines:.3g} machine hours at {price.per_machine_hour:g}: shares of nodes for engines and CPUs")
         spent = self._price_of_tokens(remote) + machines * price.per_machine_hour

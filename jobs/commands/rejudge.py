@@ -169,7 +169,7 @@ def _contract(work: Workspace, path: str | None, changes: Sequence[str]) -> Cont
         for change in changes:
             apply_change(raw, change)
         return parse_contract(raw, where=work.contract_path)
-    loaded = load_contract(path, changes)
+    loaded = load_contract(path, changes, is_new=False)
     other = _rebased(loaded.contract.model_dump(mode="json"), loaded.root, work.root)
     merged = {
         **raw,

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from engine.contract.profile import NodeGroup, Pool, Profile
+from engine.contract.profile import NodeGroup, Profile
 from engine.records.scale import Misfit
 
 GIB = 2**30
@@ -20,36 +20,24 @@ class Need(NamedTuple):
     bytes_at: Callable[[float], float]
 
 
-def group_of(profile: Profile, pool: Pool) -> NodeGroup | None:
-    """Return the group with the fewest GPUs, then CPUs, of which a node holds one actor of `pool`; None if none does."""
-    fitting = [
-        group
-        for group in profile.nodes
-        if group.cpus >= pool.cpus
-        and group.gpus >= pool.gpus
-        and (not pool.accelerator or not pool.gpus or group.accelerator == pool.accelerator)
-        and pool.labels.items() <= group.labels.items()
-        and all(group.resources.get(kind, 0) >= amount for kind, amount in pool.resources.items())
-    ]
-    return min(fitting, key=lambda group: (group.gpus, group.cpus)) if fitting else None
-
-
-def machine_share(profile: Profile, pool: Pool) -> float:
-    """Return which share of a machine one actor of `pool` takes. Where the profile declares no nodes it is all of it, or a part of
-    the one machine that there is.
-
-    Each stage of a pipeline takes a share of its own.
-    """
-    group = group_of(profile, pool)
-    if group is None:
-        return profile.machine_share(pool)
-    return max(pool.cpus / group.cpus, pool.gpus / group.gpus if pool.gpus else 0.0) * pool.pipeline
-
-
 def cores_of_machine(profile: Profile) -> float | None:
     """Return the CPUs of the machines on which work without GPUs is priced; None where the profile declares no nodes."""
-    group = group_of(profile, profile.cpu.model_copy(update={"gpus": 0}))
+    group = _group_of_tasks(profile)
     return group.cpus if group else None
+
+
+def _group_of_tasks(profile: Profile) -> NodeGroup | None:
+    return profile.group_of(profile.cpu.model_copy(update={"gpus": 0}))
+
+
+def room_of_task(profile: Profile) -> tuple[float, str]:
+    """Return the bytes that one task of the pool `cpu` has on a node of `profile`, which declares nodes, and where: what the object
+    store leaves of the memory, divided by the tasks that run on the node at the same time."""
+    group = _group_of_tasks(profile) or max(profile.nodes, key=lambda group: group.memory_gib)
+    slots = int(group.cpus / profile.cpu.cpus) if profile.cpu.cpus else profile.cpu.actors
+    tasks = max(1, min(slots, profile.cpu.actors))
+    where = f"each of the {tasks} tasks that run on a node ({group.name}) at the same time"
+    return group.memory_gib * GIB * (1 - STORE_SHARE) / tasks, where
 
 
 def object_store(profile: Profile) -> float | None:
@@ -60,15 +48,12 @@ def object_store(profile: Profile) -> float | None:
 
 
 def misfits(profile: Profile, needs: list[Need], rows: float) -> tuple[Misfit, ...]:
-    """Return the needs that exceed a node of `profile`, which declares nodes, at `rows` prompts."""
-    largest = max(profile.nodes, key=lambda group: group.memory_gib)
-    found = []
+    """Return the needs that exceed the head of `profile`, which declares nodes, or what a task has of a node, at `rows` prompts."""
+    of_task, of_head, found = room_of_task(profile), (profile.head.memory_gib * GIB, "the head"), []
     for need in needs:
-        is_task = need.who == "one task"
-        has = (largest.memory_gib if is_task else profile.head.memory_gib) * GIB
+        has, node = of_task if need.who == "one task" else of_head
         held = need.bytes_at(rows)
         if held > has:
-            node = f"the largest node ({largest.name})" if is_task else "the head"
             fits = largest_size(need.bytes_at, has, rows)
             found.append(Misfit(stage=need.stage, who=need.who, needs=held, has=has, node=node, rows=fits))
     return tuple(found)

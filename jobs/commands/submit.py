@@ -4,42 +4,40 @@ import asyncio
 import hashlib
 import json
 import logging
-import re
 import shlex
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from engine.cluster.write import object_name
 from engine.contract.load import load_contract
-from engine.contract.sections import is_url
+from engine.contract.sections import is_url, read_yaml
 from engine.errors import InputError, MachineError
 from engine.records.base import Json
 from jobs import places
 from jobs.commands import check
+from jobs.commands.submit_attempts import (
+    ENDED,
+    RUN,
+    RUNNING,
+    STOPPED,
+    SUCCEEDED,
+    Client,
+    attempts,
+    number_of,
+    require_alone,
+    status,
+)
 
-RUNNING, SUCCEEDED, STOPPED = ("PENDING", "RUNNING"), "SUCCEEDED", "STOPPED"
-ENDED = (SUCCEEDED, STOPPED, "FAILED")
 STOP_SECONDS = "60"  # between SIGTERM and SIGKILL of a job that is stopped; by default 3, too few to finish a batch
 DETACHED = 130
-MOST_ATTEMPTS = 1000
 RECONNECTS, RECONNECT_SECONDS = 12, 5.0  # a minute without a dashboard; a forwarded port is often torn and opened again
 LASTED_SECONDS = 2 * RECONNECT_SECONDS  # of a connection that was open
 POLLS, POLL_SECONDS = 10, 1.0  # of the record after a log has ended
 
 Say = Callable[[str], None]
-
-
-class Client(Protocol):
-    """What is used of Ray's JobSubmissionClient."""
-
-    def submit_job(self, *, entrypoint: str, submission_id: str, runtime_env: Any, metadata: Any) -> str: ...
-    def get_job_info(self, job_id: str) -> Any: ...
-    def stop_job(self, job_id: str) -> bool: ...
-    def tail_job_logs(self, job_id: str) -> AsyncIterator[str]: ...
-    def list_jobs(self) -> Sequence[Any]: ...
 
 
 class Submission(NamedTuple):
@@ -52,6 +50,8 @@ class Submission(NamedTuple):
     """Folder that Ray packs, without what its `.rayignore` and `.gitignore` name."""
     variables: Sequence[str]
     """Environment variables with keys, which every node must have."""
+    run: str = ""
+    """Run folder: of two jobs that work in it at the same time each would pay."""
 
     @property
     def runtime_env(self) -> Json:
@@ -61,7 +61,7 @@ class Submission(NamedTuple):
     @property
     def metadata(self) -> dict[str, str]:
         """Return what the job's record says of the run."""
-        return {"rayleigh": self.id, "environment": ",".join(self.variables)}
+        return {"rayleigh": self.id, RUN: self.run, "environment": ",".join(self.variables)}
 
 
 def plan(contract: str, run: str, *, profile: str, changes: Sequence[str], working_dir: str | None) -> Submission:
@@ -76,7 +76,7 @@ def plan(contract: str, run: str, *, profile: str, changes: Sequence[str], worki
             f"{contract}: `rayleigh submit` sends a contract with its folder, found a URL. A job of the cluster reads that itself: "
             f"ray job submit -- {_words(contract, run, profile, changes)}"
         )
-    loaded = load_contract(contract, changes)
+    loaded = load_contract(contract, changes, is_new=False)  # the job knows whether its run folder is
     folder = Path(working_dir or Path(contract).resolve().parent).resolve()
     if "://" not in run and not run.startswith("/"):
         raise InputError(
@@ -95,7 +95,8 @@ def plan(contract: str, run: str, *, profile: str, changes: Sequence[str], worki
     identity = json.dumps([run.rstrip("/"), loaded.contract.model_dump(mode="json")], sort_keys=True)
     digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
     keys = {model.key_env for _, model, *_ in check.chat_models(loaded.contract) if model.type == "endpoint" and model.key_env}
-    return Submission(f"rayleigh-{object_name(loaded.contract.name)}-{digest}", words, str(folder), sorted(keys))
+    name = f"rayleigh-{object_name(loaded.contract.name)}-{digest}"
+    return Submission(name, words, str(folder), sorted(keys), run.rstrip("/"))
 
 
 def _words(contract: str, run: str, profile: str, changes: Sequence[str]) -> str:
@@ -105,12 +106,10 @@ def _words(contract: str, run: str, profile: str, changes: Sequence[str]) -> str
 
 
 def includes(path: Path) -> list[Path]:
-    """Return the files that the contract `path` includes, and those that they include."""
-    found: list[Path] = []
-    for name in re.findall(r"!include\s+([^\s,\]}]+)", path.read_text(encoding="utf-8")):
-        included = path.parent / name
-        found += [included, *(includes(included) if included.suffix in (".yaml", ".yml") else [])]
-    return found
+    """Return the files that the contract `path` includes, and those that they include; what lies behind URLs is not sent."""
+    found: list[Path | str] = []
+    read_yaml(path, included=found)
+    return [Path(place) for place in found if not is_url(place)]
 
 
 def _check_inside(folder: Path, paths: Mapping[str, Path]) -> None:
@@ -147,19 +146,20 @@ def submit(client: Client, submission: Submission, say: Say) -> str:
     """Submit the job, or find it where it runs or has succeeded; return the id of the attempt.
 
     Raises:
-        InputError: the cluster refuses the job.
+        InputError: the cluster refuses the job, or a job with another contract works in the run folder.
     """
-    attempts = _attempts(client, submission.id)
-    if attempts:
-        last, status = attempts[-1]
-        if status in RUNNING:
+    earlier = attempts(client, submission.id)
+    if earlier:
+        last, found = earlier[-1]
+        if found in RUNNING:
             say(f"job      {last} runs already: following it")
             return last
-        if status == SUCCEEDED:
+        if found == SUCCEEDED:
             say(f"job      {last} has succeeded already; a further submit needs another run folder or contract")
             return last
-        say(f"job      {last} is {status}: the next attempt goes on from the run folder")
-    number = len(attempts) + 1
+        say(f"job      {last} is {found}: the next attempt goes on from the run folder")
+    require_alone(client, submission.run)
+    number = 1 + max((number_of(submission.id, name) for name, _ in earlier), default=0)
     name = submission.id if number == 1 else f"{submission.id}-{number}"
     try:
         client.submit_job(
@@ -169,7 +169,7 @@ def submit(client: Client, submission: Submission, say: Say) -> str:
             metadata=submission.metadata,
         )
     except RuntimeError as error:
-        if name in [found for found, _ in _attempts(client, submission.id)]:  # another submit was quicker
+        if name in [found for found, _ in attempts(client, submission.id)]:  # another submit was quicker
             return name
         raise InputError(f"job {name}: the cluster refuses it: {' '.join(str(error).split())[:500]}") from None
     except ValueError as error:  # the package is too large
@@ -193,13 +193,26 @@ def follow(client: Client, name: str, say: Say, write: Callable[[str], None]) ->
         return DETACHED
 
 
-def stop(client: Client, submission: Submission, say: Say) -> int:
-    """Ask the running attempt to end: its driver gets SIGTERM, finishes its writes and keeps what is paid."""
-    running = [name for name, status in _attempts(client, submission.id) if status in RUNNING]
+def stop(client: Client, submission: Submission, say: Say, *, waits: bool = True) -> int:
+    """Ask the running attempt to end: its driver gets SIGTERM, finishes its writes and keeps what is paid.
+
+    Until it has ended Ray calls it running, and a further submit would follow it: so this `waits` for its end.
+    """
+    running = [name for name, found in attempts(client, submission.id) if found in RUNNING]
     if not running:
         raise InputError(f"job {submission.id}: none is running. `ray job list` shows all jobs.")
     client.stop_job(running[-1])
-    say(f"job      {running[-1]} ends within {STOP_SECONDS} s. Submit again to go on.")
+    if not waits:
+        say(f"job      {running[-1]} ends within {STOP_SECONDS} s; a submit before that follows it.")
+        return 0
+    say(f"job      {running[-1]} ends within {STOP_SECONDS} s")
+    end = time.monotonic() + int(STOP_SECONDS) + RECONNECT_SECONDS
+    while status(client.get_job_info(running[-1])) not in ENDED:
+        if time.monotonic() > end:
+            say(f"job      {running[-1]} has not ended yet; a submit before that follows it.")
+            return 0
+        time.sleep(POLL_SECONDS)
+    say("Submit again to go on.")
     return 0
 
 
@@ -207,7 +220,7 @@ def exit_code(info: Any) -> int:
     """Return the exit code of a job's command."""
     if info.driver_exit_code is not None and info.driver_exit_code >= 0:
         return int(info.driver_exit_code)
-    return {SUCCEEDED: 0, STOPPED: DETACHED}.get(_status(info), 1)
+    return {SUCCEEDED: 0, STOPPED: DETACHED}.get(status(info), 1)
 
 
 async def _tail(client: Client, name: str, say: Say, write: Callable[[str], None]) -> Any:
@@ -237,7 +250,7 @@ async def _log(client: Client, name: str, say: Say) -> AsyncGenerator[Any, None]
                     yield new
                 begin += len(text)
             for _ in range(POLLS):  # the logs end some moments before the record says so; or a proxy has closed the connection
-                if _status(info := client.get_job_info(name)) in ENDED:
+                if status(info := client.get_job_info(name)) in ENDED:
                     yield info
                     return
                 await asyncio.sleep(POLL_SECONDS)
@@ -254,19 +267,3 @@ async def _log(client: Client, name: str, say: Say) -> AsyncGenerator[Any, None]
                 say(f"job      {name}: the connection is lost, trying again: {why}")
                 is_told = True
             await asyncio.sleep(RECONNECT_SECONDS)
-
-
-def _attempts(client: Client, name: str) -> list[tuple[str, str]]:
-    """Return id and status of each attempt of a run, in their order."""
-    known = {job.submission_id: _status(job) for job in client.list_jobs() if job.submission_id}
-    names = [name, *(f"{name}-{number}" for number in range(2, MOST_ATTEMPTS))]
-    found: list[tuple[str, str]] = []
-    for one in names:
-        if one not in known:
-            break
-        found.append((one, known[one]))
-    return found
-
-
-def _status(info: Any) -> str:
-    return str(getattr(info.status, "value", info.status))

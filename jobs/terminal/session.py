@@ -12,6 +12,7 @@ from engine.errors import InputError
 from jobs.commands.check import verify, verify_exporters
 from jobs.commands.check_capture import ask_captured
 from jobs.commands.check_nodes import require_run_folder
+from jobs.commands.check_placement import held_by_others, never, table
 from jobs.commands.check_schemas import schema_notes
 from jobs.terminal.console import Console
 from jobs.terminal.environment import set_environment
@@ -48,41 +49,36 @@ def job_session(
         @cache
         def start() -> None:
             start_ray()
-            _check_capacity(work, jobs, console)
+            check_capacity(work, jobs, console)
 
         if at_once:
             start()
         yield start
 
 
-def _check_capacity(work: Workspace, jobs: Collection[str], console: Console) -> None:
+def check_capacity(work: Workspace, jobs: Collection[str], console: Console) -> None:
     """Hold what `jobs` need against the cluster, and say at once what waits and what can never be placed.
 
     Raises:
         InputError: something can never be placed.
     """
     from engine.distributed import session
-    from engine.distributed.capacity import shortfalls, wanted
+    from engine.distributed.capacity import wanted
     from engine.distributed.placement import place
-    from jobs.commands.check_placement import never, table
 
     wants = list(wanted(work.contract, work.profile, jobs))
-    if work.profile.ray.address == "local":
-        if lines := shortfalls(wants, session.nodes()):
-            end = (
-                f"Lower actors, cpus or gpus in these sections of the profile {work.profile.name}, raise ray.num_cpus, or add GPUs."
-            )
-            raise InputError("\n".join(["the cluster cannot place this run, so Ray would wait forever.", *lines, end]))
-        return
     groups, is_limit_known = session.groups(work.profile)
     placements = place(wants, groups)
-    if all(placement.state == "fits" for placement in placements):
-        return
-    lost = never(placements)
+    lost, is_local = never(placements), work.profile.ray.address == "local"
     if lost and is_limit_known:
-        raise InputError(f"the cluster cannot place this run, so Ray would wait forever.\n{table(placements)}")
-    says = "waits until the cluster has grown, forever if it does not" if lost else "waits for nodes, or runs with fewer actors"
-    console.log(f"WARNING: this run {says}.\n{table(placements)}")
+        end = "\nLower these pools, raise ray.num_cpus, or add GPUs." if is_local else ""
+        raise InputError(f"the cluster cannot place this run, so Ray would wait forever.\n{table(placements)}{end}")
+    if any(placement.state != "fits" for placement in placements):
+        says = "waits until the cluster has grown, forever if it does not" if lost else "waits for nodes, or runs with fewer actors"
+        console.log(f"WARNING: this run {says}.\n{table(placements)}")
+    if not is_local:
+        for line in held_by_others(wants, session.running_groups(), session.running_groups(free=True)):
+            console.log(line)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from jobs.steps.judging import model_client
 
 PACKAGES = Path(__file__).parent / "fake_packages"
 LLAMA = f"teachers.models.0.model={{type: llama_cpp, path: gguf, packages: {PACKAGES}}}"
+RUBRIC = "{name: j, model: {type: fake}, system: Judge., question: '{text} {answer}'}"
 VLLM = "teachers.models.0.model={type: vllm, path: model, max_model_len: %d}"
 
 
@@ -105,6 +106,10 @@ def test_teacher_that_is_called_like_the_student_itself_is_refused(root: Path) -
         ((VLLM % 64, "capture={most: 9}"), "capture.most: found 9, which has no effect: mass is not given"),
         ((VLLM % 64, "capture={tokenizers: {t: model}}"), "capture.tokenizers: t has no effect"),
         ((VLLM % 64, "teachers.models.0.sampling={n: 2}"), "found n 2 and temperature 0: the answers to a prompt are equal"),
+        (
+            (VLLM % 64, "teachers.mode=judged", f"judges.rubrics=[{RUBRIC}]", "judges.ranking={question: Which?}"),
+            "judges.ranking: found teachers.mode judged, so only labelled items are compared",
+        ),
         (
             ("students.0.objectives={sft: 0, process: {schedule: drop_after, epochs: 3}}",),
             "process.epochs: found 3, which is no less than epochs, 3: the rationale is never dropped",

@@ -97,7 +97,7 @@ def test_judge_sees_references_only_if_the_prompts_have_some(ask, monkeypatch, m
 @pytest.mark.parametrize(
     ("words", "judges", "message"),
     [
-        (["--set", "teachers.mode=direct"], {}, "mode direct asks 0 rubrics"),
+        (["--set", "teachers.mode=direct"], {}, "judges.rubrics: in teachers.mode direct the checks alone decide"),
         ([], {"gold": None}, "there are no labelled items"),
         (["--gold", "none.jsonl"], {}, "none.jsonl: cannot be read"),
     ],

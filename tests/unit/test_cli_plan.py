@@ -110,6 +110,9 @@ def test_plan_asked_again_answers_nothing_again(toy):
 def test_plan_text_says_what_is_known_by_which_rule_and_what_comes_next(toy):
     text = ask(toy)
     assert "The pilot: 4 of 10 prompts, 4 answers, 60 tokens" in text
+    assert "Money is that of the teachers' answers, a lower bound (>=). In no sum: the machines of trainings" in text
+    [total] = [line for line in text.splitlines() if line.startswith("all ")]
+    assert total.count(">= ") == 1
     assert "money EUR" in text and "7.5 (3.01 to 9.54)" in text and "students/small: rows: at most" in text
     assert text.strip().endswith(f"`rayleigh run {toy.contract_path} {toy.folder}` pays for the others only.")
 

@@ -120,6 +120,14 @@ def test_slice_on_which_the_student_is_worse_than_the_champion_refuses_it() -> N
     assert "none of 2 slices" in fine["slices"].detail
 
 
+def test_slices_that_are_all_too_small_are_undecided_and_not_passed() -> None:
+    of, gate = rows(120), Gate.model_validate({"slices": {"rows": 99}})
+    champion = result("champion", "champion", range(1, 40, 2), of)
+    found = measured(gate, result("s", "student", range(0, 40, 2), of), champion, champion="champion")["slices"]
+    assert (found.p_pass, found.p_refuse, found.value) == (1.0, 1.0, None)
+    assert found.detail == "no slice of evaluation.slices has 99 prompts; lower gate.slices.rows"
+
+
 def test_latency_size_and_cost_have_tests_of_their_own() -> None:
     of = rows(120)
     gate = Gate(p95_ms=400, parameters=99, weight_bytes=400, cost_per_1000_accepted=0.1, ece=0.5)

@@ -90,6 +90,7 @@ def put(document: dict, path: str, value: object) -> dict:
 
 CLUSTER, HEAD, GPU = "spec/rayClusterSpec", "spec/rayClusterSpec/headGroupSpec", "spec/rayClusterSpec/workerGroupSpecs/0"
 FT = "spec/rayClusterConfig/gcsFaultToleranceOptions"
+SERVING = "spec/rayClusterConfig/headGroupSpec"
 HEAD_CONTAINER = f"{HEAD}/template/spec/containers/0"
 CONTAINER = f"{GPU}/template/spec/containers/0"
 
@@ -230,6 +231,11 @@ MISTAKES = {
     ),
     "a pod without a container": (put(job(), f"{GPU}/template/spec/containers", []), "containers", "Add one with `name`"),
     "deadline that is none": (job(activeDeadlineSeconds=0), "spec.activeDeadlineSeconds", "Write 1 or more"),
+    "a service that names ports without its own": (
+        put(service(), f"{SERVING}/template/spec/containers/0/ports", [{"containerPort": 8265, "name": "dashboard"}]),
+        "containers[0].ports",
+        "{containerPort: 8000, name: serve}",
+    ),
     "RocksDB behind a gate": (
         put(service(), FT, {"backend": "rocksdb"}),
         "gcsFaultToleranceOptions.backend",

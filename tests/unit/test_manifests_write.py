@@ -3,10 +3,12 @@
 import importlib.util
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 from test_cli import ask
 from test_manifests_check import SCHEMAS, against
 
@@ -65,11 +67,62 @@ def test_contract_outside_of_the_project_travels_in_a_config_map(tmp_path: Path)
     assert (config["kind"], config["metadata"]["name"], job["metadata"]["name"]) == ("ConfigMap", "mine-1-contract", "mine-1")
     assert yaml.safe_load(config["data"]["contract.yaml"])["teachers"]["models"][0]["system"] == "Answer as JSON."
     pod = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
-    assert pod["env"] == [{"name": "T_KEY", "valueFrom": {"secretKeyRef": {"name": "mine-1-keys", "key": "T_KEY"}}}]
+    assert pod["env"][1:] == [{"name": "T_KEY", "valueFrom": {"secretKeyRef": {"name": "mine-1-keys", "key": "T_KEY"}}}]
     assert "/home/ray/contract/contract.yaml" in job["spec"]["entrypoint"]
     path.write_text(path.read_text().replace("s3://b/a.jsonl", "a.jsonl"))
     with pytest.raises(InputError, match=r"prompts\.sources\.0\.path: a\.jsonl"):
         manifests(Request(str(path), "cluster"), [])
+
+
+def profile_of(tmp_path: Path, **keys) -> str:
+    """Return the path of the profile `cluster` with other values of top-level keys, outside of the project."""
+    raw = yaml.safe_load((CLUSTER / "profiles/cluster.yaml").read_text()) | keys
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(raw))
+    return str(tmp_path / "own.yaml")
+
+
+def test_service_gets_the_profile_that_the_run_gets(tmp_path: Path):
+    config, service = yaml.safe_load_all(
+        manifests(Request(DEFAULT.contract, profile_of(tmp_path)), [])["kuberay/rayservice-student.yaml"]
+    )
+    [application] = yaml.safe_load(service["spec"]["serveConfigV2"])["applications"]
+    assert application["args"]["profile"] == "/home/ray/contract/profile.yaml" and "profile.yaml" in config["data"]
+    spec = service["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]["spec"]
+    assert {"name": "contract", "configMap": {"name": config["metadata"]["name"]}} in spec["volumes"]
+    assert {"containerPort": 8000, "name": "serve"} in spec["containers"][0]["ports"]
+    [service] = yaml.safe_load_all(
+        manifests(Request(DEFAULT.contract, "cluster/profiles/cluster.yaml"), [])["kuberay/rayservice-student.yaml"]
+    )
+    [application] = yaml.safe_load(service["spec"]["serveConfigV2"])["applications"]
+    assert application["args"]["profile"] == "/home/ray/rayleigh/cluster/profiles/cluster.yaml"
+
+
+def test_pods_ask_for_the_disk_that_they_fill_and_export_what_is_free_of_it():
+    [job] = yaml.safe_load_all(manifests(DEFAULT, [])["kuberay/rayjob.yaml"])
+    cluster = job["spec"]["rayClusterSpec"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        [pod] = group["template"]["spec"]["containers"]
+        assert {"name": "RAY_DASHBOARD_ENABLE_K8S_DISK_USAGE", "value": "1"} in pod["env"]
+        asked = pod["resources"]["requests"].get("ephemeral-storage")
+        size = group["template"]["spec"]["volumes"][0]["emptyDir"]["sizeLimit"]
+        assert asked == (size if "groupName" in group else None)
+
+
+@pytest.mark.parametrize("keys", [{"cpus": 14.5}, {"cpus": 15, "resources": {"licence": 0.5}}])
+def test_parts_of_a_resource_are_refused_for_ray_up_and_not_rounded(tmp_path: Path, keys: dict):
+    nodes = [{"name": "cpu", "gpus": 1, "max": 9, "machines": {"aws": "x", "gcp": "y"}, **keys}]
+    with pytest.raises(ContractError, match=r"nodes\.cpu\.(cpus: found 14\.5|resources\.licence: found 0\.5), and `ray up`"):
+        manifests(Request(DEFAULT.contract, profile_of(tmp_path, nodes=nodes)), [])
+    written = manifests(Request(DEFAULT.contract, profile_of(tmp_path, nodes=[nodes[0] | {"machines": {}}])), [])
+    assert "launcher.yaml" not in written
+
+
+def test_what_is_never_placed_is_noted_beside_the_files(tmp_path: Path):
+    profile = profile_of(tmp_path, judge={"gpus": 8})
+    words = ["manifests", "jobs/contracts/smoke.yaml", "--out", str(tmp_path)]
+    text = ask(*words, "--profile", profile, "--set", "judges.signals={model: {type: fake}, quality: {}}")
+    assert "NEVER: candidates: signals (judge): no node has 8 GPU; the most is 4, of gpu: lower judge.gpus to 4" in text
+    assert "NEVER" not in ask(*words)
 
 
 def test_profile_without_nodes_is_refused():
@@ -93,6 +146,14 @@ def test_dockerfile_has_the_locked_ray_and_installs_by_the_lock():
     assert installs and all("--no-cache" in one and ("--constraint" in one or "--no-deps" in one) for one in installs)
 
 
+def test_stores_that_manifests_offer_have_their_client_in_the_image():
+    text = (CLUSTER / "Dockerfile").read_text()
+    pins = dict(line.split("==") for line in (CLUSTER / "constraints.txt").read_text().splitlines() if "==" in line)
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["gcs"]
+    assert text.count("--extra gcs s3fs") == 2 and {"s3fs", *(Requirement(line).name for line in extra)} <= set(pins)
+    assert all(Requirement(line).specifier.contains(pins[Requirement(line).name]) for line in extra)
+
+
 def metrics_of_ray() -> str:
     """The sources of Ray that name its metrics, and its binary."""
     dashboards = "".join(path.read_text() for path in RAY.glob("dashboard/modules/metrics/dashboards/*.py"))
@@ -110,6 +171,11 @@ def test_rules_and_dashboard_use_metrics_that_exist():
     known = metrics_of_ray()
     unknown = {name for name in used - ours - recorded if name not in known and name.removeprefix("ray_data_") not in known}
     assert unknown == set()
+    # a living actor is counted by the head, and again by its own process in states of other names
+    counted = [one for expression in expressions for one in re.findall(r"ray_actors(?:\{[^}]*\})?", expression)]
+    assert all("State=" in one or 'Source="gcs"' in one for one in counted)
+    [silent] = [rule["expr"] for group in rules["groups"] for rule in group["rules"] if rule.get("alert") == "RayleighNoRows"]
+    assert "or vector(0)" in silent  # before the first row there is no series, and a comparison with none is never true
     assert {panel["title"] for panel in board["panels"] if panel["type"] == "row"} == {
         "Rows and tokens",
         "Cost",

@@ -7,12 +7,12 @@ import yaml
 from test_capacity import contract
 from test_cli import ask
 
-from engine.contract.profile import Pool, Profile
+from engine.contract.profile import Pool, Profile, load_profile
 from engine.distributed import placement
 from engine.distributed.capacity import of_pool, wanted
 from engine.distributed.placement import Group, declared, fits_together, nodes_needed, place
 from engine.errors import ContractError, InputError
-from jobs.commands.check_placement import check_placement
+from jobs.commands.check_placement import check_placement, wanted_by_pools
 
 
 def node(
@@ -157,6 +157,42 @@ def test_check_prints_the_table_and_refuses_what_never_fits(tmp_path):
         check_placement(contract(), profile, str(nodes))
     with pytest.raises(ContractError, match="declares no nodes"):
         check_placement(contract(), Profile.model_validate({"name": "p", "ray": {"address": "auto"}}), None)
+
+
+def test_the_type_of_this_machines_gpus_is_asked_for_where_a_pool_wants_one(monkeypatch: pytest.MonkeyPatch):
+    from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
+
+    profile = Profile.model_validate({"name": "p", "ray": {"num_cpus": 8}, "teacher": {"accelerator": "H100"}})
+    monkeypatch.setattr(NvidiaGPUAcceleratorManager, "get_current_node_accelerator_type", staticmethod(lambda: "H100"))
+    assert "NEVER" not in check_placement(contract(), profile, None)
+    monkeypatch.setattr(NvidiaGPUAcceleratorManager, "get_current_node_accelerator_type", staticmethod(lambda: None))
+    with pytest.raises(InputError, match=r"no node has a GPU of type H100 \(found: none\): change teacher.accelerator"):
+        check_placement(contract(), profile, None)
+
+
+def test_doctor_places_pools_by_name():
+    raw = {"name": "p", "teachers": {"t": {"gpus": 9}}, "trainers": {"s": {"gpus": 3}}, "evaluators": {"t": {"gpus": 5}}}
+    found = place(wanted_by_pools(Profile.model_validate(raw)), [node(gpus=4, running=1)])
+    lost = {one.who for one in found if one.state == "never"}
+    assert lost == {"teacher t (teachers.t)", "engine of t (evaluators.t)"}
+    assert "one worker of s (trainers.s)" in {one.who for one in found}
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        ({"teacher": {"gpus": 1.5}}, "teacher.gpus: found 1.5, expected a fraction of one GPU, or whole GPUs"),
+        ({"trainers": {"s": {"gpus": 1, "pipeline": 2}}}, "trainers.s.pipeline: found 2, expected 1"),
+        ({"nodes": [{"name": "a", "cpus": 1}, {"name": "a", "cpus": 2}]}, "nodes.1.name: found a a second time"),
+        ({"nodes": [{"name": "head", "cpus": 1}]}, "nodes.0.name: found head, which is the group of the head node"),
+    ],
+)  # fmt: skip
+def test_profiles_that_no_cluster_can_follow_are_refused(tmp_path, raw, words):
+    path = tmp_path / "p.yaml"
+    path.write_text(yaml.safe_dump({"name": "p", **raw}))
+    with pytest.raises(ContractError) as refused:
+        load_profile(path)
+    assert words in str(refused.value)
 
 
 def test_command_places_the_default_contract_on_the_shipped_profiles():

@@ -20,7 +20,7 @@ from jobs.bench import scale
 from jobs.bench.scale_site import text_length
 from jobs.commands import dedup_count
 from jobs.commands.scale_files import rows_per_block
-from jobs.commands.scale_nodes import largest_size, machine_share, object_store
+from jobs.commands.scale_nodes import Need, largest_size, misfits, object_store
 
 __all__ = ["toy"]  # a fixture
 GIB = 2**30
@@ -78,6 +78,13 @@ def test_a_limit_of_steps_takes_the_place_of_epochs_and_every_seed_is_a_training
     assert figures(planned(toy, coefficients, *steps), "students/small")["tokens"] == pytest.approx(15 * 100 * 4)
     epochs = figures(planned(toy, coefficients, "--set", "students.small.seeds=3"), "students/small")
     assert epochs["tokens"] == 15 * 0.75 * ROWS * 3 * 3
+
+
+def test_rounds_that_no_figure_counts_are_named(toy, coefficients):
+    rounds = ["--set", "students.small.on_policy={objective: on_policy_kl, teacher: source}"]
+    [note] = planned(toy, coefficients, *rounds).notes
+    assert note.startswith("In no figure: the samples and scores of the on-policy rounds of students/small")
+    assert planned(toy, coefficients).notes == ()
 
 
 def test_bytes_are_in_proportion_to_the_length_of_the_texts(toy, coefficients):
@@ -167,13 +174,14 @@ def test_a_task_that_no_node_holds_is_said_plainly_with_the_size_that_fits(toy, 
     [task] = [misfit for misfit in plan.misfits if (misfit.stage, misfit.who) == ("dataset", "one task")]
     a_row = 2000 + 2203.6 / 512  # of the line, and of a group of blocks: there are 512, and a block of 100,000 is in the line
     fixed = 300 * 2**20 - 2203.6 * 100_000
-    assert task.needs == pytest.approx(a_row * ROWS + fixed, rel=1e-6) and task.has == 170 * GIB
-    assert task.rows == pytest.approx((170 * GIB - fixed) / a_row, rel=0.002)
+    assert task.needs == pytest.approx(a_row * ROWS + fixed, rel=1e-6) and task.has == pytest.approx(56 * 0.7 / 15 * GIB)
+    assert task.rows == pytest.approx((task.has - 300 * 2**20) / 2000, rel=0.002)  # below so many rows a group is a block
     text = ask(toy, "--rows", "1e9", "--profile", "cluster", "--coefficients", str(coefficients))
     wanted = (
-        "DOES NOT FIT: dataset: one task holds 1.82 TiB at 1G prompts, the largest node (gpu) of the profile cluster has 170 GiB."
+        "DOES NOT FIT: dataset: one task holds 1.82 TiB at 1G prompts, "
+        "each of the 15 tasks that run on a node (cpu) at the same time of the profile cluster has 2.61 GiB."
     )
-    assert wanted in text and "It fits up to 91M prompts." in text
+    assert wanted in text and "It fits up to 1.25M prompts." in text
     assert "What the numbers rest on:\n  prompts: tokens: no model is asked." in text
     small = planned(toy, coefficients, rows="1e6")
     assert small.misfits == ()
@@ -263,13 +271,29 @@ def test_pieces_that_become_small_lie_in_the_driver_up_to_ten_mib_a_task():
 
 def test_machines_are_shared_by_the_scarcer_of_cpus_and_gpus():
     profile = load_profile(places.profile_path("cluster"))
-    assert machine_share(profile, profile.teacher) == pytest.approx(1 / 4)
-    assert machine_share(profile, profile.judge.model_copy(update={"gpus": 0.5, "cpus": 22})) == pytest.approx(1 / 2)
+    assert profile.machine_share(profile.teacher) == pytest.approx(1 / 4)  # `run` and `plan` price it so, too
+    assert profile.machine_share(profile.judge.model_copy(update={"gpus": 0.5, "cpus": 22})) == pytest.approx(1 / 2)
+    assert profile.machine_share(profile.teacher.model_copy(update={"gpus": 4, "pipeline": 2})) == 2
+    assert profile.machine_share(profile.cpu.model_copy(update={"labels": {"ray.io/node-group": "cpu"}})) == pytest.approx(1 / 15)
+    assert profile.machine_share(profile.teacher.model_copy(update={"gpus": 9})) == 1.0  # no node holds it
     laptop = load_profile(places.profile_path("laptop"))
-    assert machine_share(laptop, laptop.teacher) == 1 / 2  # both actors are on it
+    assert laptop.machine_share(laptop.teacher) == 1 / 2  # both actors are on it
+    assert laptop.machine_share(laptop.teacher, blocks=1) == 1
     assert object_store(profile) == pytest.approx((6 * 170 + 5 * 56) * 0.3 * GIB)
 
 
 def test_the_largest_size_that_fits_is_found_within_a_thousandth():
     assert largest_size(lambda rows: 5 + 2 * rows, 1e9) == pytest.approx(5e8, rel=0.002)
     assert largest_size(lambda rows: 10.0, 5) == 0
+
+
+def test_a_task_has_a_part_of_the_node_that_it_runs_on():
+    profile = load_profile(places.profile_path("cluster"))
+    need = Need("dataset", "one task", lambda rows: rows * GIB)
+    [found] = misfits(profile, [need], 3)
+    assert found.has == pytest.approx(56 * 0.7 / 15 * GIB) and "15 tasks that run on a node (cpu)" in found.node
+    assert misfits(profile, [need], 2) == ()
+    wide = profile.model_copy(update={"cpu": profile.cpu.model_copy(update={"cpus": 5})})
+    assert misfits(wide, [need], 13) == ()
+    [head] = misfits(profile, [need._replace(who="driver")], 17)
+    assert head.node == "the head" and head.has == 16 * GIB

@@ -39,6 +39,7 @@ from engine.storage.sums import file_entries
 from jobs import workspace as workspaces
 from jobs.cli import app
 from jobs.commands.serve_follow import ChampionOf
+from jobs.places import run_folder
 from jobs.view.app import Settings, application
 from jobs.view.found import lines
 from jobs.view.sources import Sources
@@ -423,3 +424,15 @@ def test_a_run_whose_store_is_lost_stops_with_its_name_and_a_rerun_goes_on(contr
         assert "run again" in result.stderr and "Traceback" not in result.stderr
     assert stops >= 2 and result.exit_code == 0, result.output
     assert prompts(store, "run") == prompts(store, "calm")
+
+
+def test_a_store_whose_client_is_missing_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(url: str) -> None:
+        raise ImportError("Please install gcsfs to access Google Storage")
+
+    monkeypatch.setattr(fsspec, "url_to_fs", missing)
+    with pytest.raises(StorageError, match=r"Google Storage\. Install it with `uv pip install .* --editable '\.\[gcs\]'`"):
+        run_folder("gs://bucket/run")
+    with pytest.raises(InputError, match=r"Google Storage\. Install it with .*\[gcs\]"):
+        data_files("gs://bucket/a.jsonl")
+    assert retry.cannot_open(ImportError("no module named xyz")) == "no module named xyz"

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from engine.errors import InputError
@@ -18,6 +19,11 @@ class Job:
     submission_id: str
     status: str
     driver_exit_code: int | None = None
+    metadata: dict[str, str] | None = None
+    entrypoint: str = ""
+    job_id: str | None = None
+    asks: int = -1
+    """Questions after which it has ended, once it was stopped."""
 
 
 @dataclass
@@ -32,17 +38,22 @@ class StandIn:
         if job["submission_id"] in [one.submission_id for one in self.jobs]:
             raise RuntimeError("Job with submission_id exists")
         self.sent.append(job)
-        self.jobs.append(Job(job["submission_id"], "RUNNING"))
+        self.jobs.append(Job(job["submission_id"], "RUNNING", metadata=job["metadata"], entrypoint=job["entrypoint"]))
         return job["submission_id"]
 
     def list_jobs(self):
         return self.jobs
 
     def get_job_info(self, job_id):
-        return next(job for job in self.jobs if job.submission_id == job_id)
+        job = next(job for job in self.jobs if job.submission_id == job_id)
+        job.asks -= 1
+        if not job.asks:
+            job.status = "STOPPED"
+        return job
 
     def stop_job(self, job_id):
         self.stopped.append(job_id)
+        self.get_job_info(job_id).asks = 3
         return True
 
     async def tail_job_logs(self, job_id):
@@ -83,6 +94,27 @@ def test_second_submit_attaches_and_a_failed_run_gets_a_further_attempt(submissi
     assert second == f"{first}-2" and len(client.sent) == 2
     client.jobs[1].status = "SUCCEEDED"
     assert submit.submit(client, submission, quiet) == second and len(client.sent) == 2
+
+
+def test_attempts_are_counted_though_the_cluster_has_forgotten_some(submission):
+    client = StandIn([Job(f"{submission.id}-{number}", "FAILED") for number in (12, 3)] + [Job(f"{submission.id}-x", "RUNNING")])
+    assert submit.submit(client, submission, quiet) == f"{submission.id}-13"
+    assert submit.submit(client, submission, quiet) == f"{submission.id}-13" and len(client.sent) == 1
+
+
+def test_a_run_folder_in_which_another_job_works_is_refused(submission):
+    client = StandIn()
+    first = submit.submit(client, submission, quiet)
+    changed = plan("jobs/contracts/smoke.yaml", RUN, profile="cluster", changes=["students.xs.epochs=3"], working_dir=None)
+    with pytest.raises(InputError, match=rf"{RUN}: the job {first} works in this run folder.*ray job stop {first}"):
+        submit.submit(client, changed, quiet)
+    client.jobs[0].status = "STOPPED"
+    assert submit.submit(client, changed, quiet) == changed.id
+    kuberay = Job("rayjob-x", "RUNNING", entrypoint=f"rayleigh run /home/ray/contract.yaml {RUN}/ --profile cluster")
+    with pytest.raises(InputError, match="rayjob-x"):
+        submit.submit(StandIn([kuberay]), submission, quiet)
+    other = Job("rayjob-x", "RUNNING", entrypoint=f"rayleigh run /home/ray/contract.yaml {RUN}2 --profile cluster")
+    assert submit.submit(StandIn([other]), submission, quiet) == submission.id
 
 
 def test_value_of_a_key_is_nowhere_in_the_job(tmp_path, monkeypatch):
@@ -225,13 +257,17 @@ def test_exit_code(status, code, found):
     assert exit_code(Job("x", status, code)) == found
 
 
-def test_stop_ends_the_running_attempt_only(submission):
+def test_stop_ends_the_running_attempt_only(submission, monkeypatch):
+    monkeypatch.setattr(submit, "POLL_SECONDS", 0)
     client = StandIn()
     with pytest.raises(InputError, match="none is running"):
         submit.stop(client, submission, quiet)
     name = submit.submit(client, submission, quiet)
     submit.stop(client, submission, quiet)
     assert client.stopped == [name]
+    assert submit.submit(client, submission, quiet) == f"{name}-2"  # it has waited for the end: nobody follows a dying job
+    submit.stop(client, submission, quiet, waits=False)
+    assert client.jobs[1].status == "RUNNING"
 
 
 def test_files_outside_of_the_folder_and_local_run_folders_are_refused(tmp_path):
@@ -244,4 +280,16 @@ def test_files_outside_of_the_folder_and_local_run_folders_are_refused(tmp_path)
 def test_includes_of_includes_are_found(tmp_path):
     (tmp_path / "a.yaml").write_text("x: !include b.yaml\ny: [!include c.json]")
     (tmp_path / "b.yaml").write_text("z: !include d.txt")
+    for name, text in {"d.txt": "d", "c.json": "1"}.items():
+        (tmp_path / name).write_text(text)
     assert [path.name for path in includes(tmp_path / "a.yaml")] == ["b.yaml", "d.txt", "c.json"]
+
+
+def test_what_only_looks_like_an_include_is_none_and_a_quoted_one_is_one(tmp_path, monkeypatch):
+    (tmp_path / "a.yaml").write_text(
+        "# !include old.yaml\nx: !include '../b c.txt'\ny: '!include c.txt'\nz: !include memory://d.txt"
+    )
+    (tmp_path.parent / "b c.txt").write_text("b")
+    with fsspec.open("memory://d.txt", "wt") as file:
+        file.write("d")
+    assert includes(tmp_path / "a.yaml") == [tmp_path / "../b c.txt"]

@@ -110,11 +110,14 @@ def test_teachers_that_score_hold_their_own_pools_one_after_the_other() -> None:
     wants = list(wanted(changed, profile, ["capture", "students/s"]))
     assert [(one.job, one.who, one.bundles[0]["GPU"]) for one in wants if one.bundles[0]["GPU"]] == [
         ("capture", "one teacher after the other (teacher)", 1),
-        ("capture by t1", "one teacher after the other (teachers.t1)", 8),
-        ("students/s by t1", "one teacher after the other (teachers.t1)", 8),
+        ("capture", "one teacher after the other (teachers.t1)", 8),
+        ("students/s", "samples of its rounds (teacher)", 1),
+        ("students/s", "scores of its rounds (teachers.t1)", 8),
     ]
-    assert shortfalls(wants, [{"CPU": 8.0, "GPU": 8.0}]) == []
-    assert "capture by t1 needs 2 CPU and 8 GPU at the same time" in shortfalls(wants, [{"CPU": 8.0, "GPU": 7.0}])[0]
+    nodes = {gpus: [Group("node", {"CPU": 8.0, "GPU": gpus}, 1, 1)] for gpus in (8.0, 7.0)}
+    assert {one.state for one in place(wants, nodes[8.0])} == {"fits"}  # the two are never loaded together
+    lost = [one.who for one in place(wants, nodes[7.0]) if one.state == "never"]
+    assert len(lost) == 2 and all("teachers.t1" in who for who in lost)
 
 
 def test_the_laptop_runs_what_it_ran() -> None:

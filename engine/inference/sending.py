@@ -76,6 +76,9 @@ class Sender:
             if patience:
                 patience = max(patience, TURNED_AWAY_SECONDS if outcome.status == 429 else 0.0)
                 patience = max(patience, clock() - started + wait) if attempts == 1 else patience
+            rest = started + patience - clock()
+            if outcome.retry_after is None and FIRST_WAIT < rest < wait:
+                wait = rest - FIRST_WAIT / 2  # the last attempt is at the end of the patience, not a wait before it
             if failures > self.model.retries or clock() + wait > min(deadline, started + patience):
                 return outcome._replace(words=f"{outcome.words} (asked {attempts} times)")
             await asyncio.sleep(wait)

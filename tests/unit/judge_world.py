@@ -13,6 +13,7 @@ from engine.contract.judges import Judges
 from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist, TaskUnit
 from engine.inference.client import ClientSpec
+from engine.inference.engine import Lost
 from engine.inference.fake import FakeEngine
 from engine.judges.grader_spec import GraderSpec
 from engine.judges.judge import Judge
@@ -80,11 +81,11 @@ class Character:
         return [better * 0.9, (1 - better) * 0.9, 0.1]
 
 
-def think(monkeypatch: pytest.MonkeyPatch, of: Callable[[str], list[float]]) -> list[str]:
+def think(monkeypatch: pytest.MonkeyPatch, of: Callable[[str], list[float] | Lost | None]) -> list[str]:
     """Let the fake engine rate by `of`; return the list to which every prompt that it reads is appended."""
     read: list[str] = []
 
-    def choice_probs(self: FakeEngine, chats: list[Any], choices: list[str]) -> list[list[float]]:
+    def choice_probs(self: FakeEngine, chats: list[Any], choices: list[str]) -> list[list[float] | Lost | None]:
         asked = [chat[-1]["content"] for chat in chats]
         read.extend(asked)
         self.tokens_read += len(asked)

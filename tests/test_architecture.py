@@ -163,7 +163,8 @@ def test_engine_reads_no_arguments_and_prints_nothing():
     places = [place for path in ENGINE for place in called(path, "print", "input")]
     places += [place for path in ENGINE for place in attributes(path, "sys.argv", "sys.stdout", "sys.stderr")]
     tools = tuple(f"engine/students/export/{name}_tool.py" for name in ("gguf", "int4"))
-    scripts = ("engine/contract/document.py", "engine/inference/llama_cpp_process.py", *tools)
+    forks = tuple(f"engine/distributed/fork_{name}.py" for name in ("server", "worker"))
+    scripts = ("engine/contract/document.py", "engine/inference/llama_cpp_process.py", *tools, *forks)
     breaches = [place for place in places if not place.startswith(scripts)]  # scripts of processes of their own
     require_none(breaches, "Return values, or call the `log` and `progress` of the job's context; the commands in jobs/ print.")
 

@@ -154,7 +154,7 @@ class Views:
 
     def _recorded(self, folder: Path, schema: pa.Schema) -> "pyarrow.dataset.Dataset | pa.Table":
         """Return the rows of a folder of records; listed again if a file is gone before it is opened."""
-        gone: OSError | None = None
+        gone = None
         for _ in range(LISTINGS):
             files = shards(folder)
             try:

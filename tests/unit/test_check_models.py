@@ -107,7 +107,7 @@ def test_teacher_that_is_called_like_the_student_itself_is_refused(root: Path) -
         ((VLLM % 64, "capture={tokenizers: {t: model}}"), "capture.tokenizers: t has no effect"),
         ((VLLM % 64, "teachers.models.0.sampling={n: 2}"), "found n 2 and temperature 0: the answers to a prompt are equal"),
         (
-            (VLLM % 64, "teachers.mode=judged", f"judges.rubrics=[{RUBRIC}]", "judges.ranking={question: Which?}"),
+            (VLLM % 64, "teachers.mode=judged", f"judges.rubrics=[{RUBRIC}]", "judges.ranking={question: Better}"),
             "judges.ranking: found teachers.mode judged, so only labelled items are compared",
         ),
         (

@@ -31,13 +31,10 @@ def _group_of_tasks(profile: Profile) -> NodeGroup | None:
 
 
 def room_of_task(profile: Profile) -> tuple[float, str]:
-    """Return the bytes that one task of the pool `cpu` has on a node of `profile`, which declares nodes, and where: what the object
-    store leaves of the memory, divided by the tasks that run on the node at the same time."""
+    """Return the bytes that one task of the pool `cpu` can have on a node of `profile`, which declares nodes, and where: what the
+    object store leaves of the memory. Tasks beside it need some of that, so a task that is almost as large may not fit either."""
     group = _group_of_tasks(profile) or max(profile.nodes, key=lambda group: group.memory_gib)
-    slots = int(group.cpus / profile.cpu.cpus) if profile.cpu.cpus else profile.cpu.actors
-    tasks = max(1, min(slots, profile.cpu.actors))
-    where = f"each of the {tasks} tasks that run on a node ({group.name}) at the same time"
-    return group.memory_gib * GIB * (1 - STORE_SHARE) / tasks, where
+    return group.memory_gib * GIB * (1 - STORE_SHARE), f"a node ({group.name}), less its object store,"
 
 
 def object_store(profile: Profile) -> float | None:

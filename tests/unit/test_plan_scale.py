@@ -174,14 +174,14 @@ def test_a_task_that_no_node_holds_is_said_plainly_with_the_size_that_fits(toy, 
     [task] = [misfit for misfit in plan.misfits if (misfit.stage, misfit.who) == ("dataset", "one task")]
     a_row = 2000 + 2203.6 / 512  # of the line, and of a group of blocks: there are 512, and a block of 100,000 is in the line
     fixed = 300 * 2**20 - 2203.6 * 100_000
-    assert task.needs == pytest.approx(a_row * ROWS + fixed, rel=1e-6) and task.has == pytest.approx(56 * 0.7 / 15 * GIB)
+    assert task.needs == pytest.approx(a_row * ROWS + fixed, rel=1e-6) and task.has == pytest.approx(56 * 0.7 * GIB)
     assert task.rows == pytest.approx((task.has - 300 * 2**20) / 2000, rel=0.002)  # below so many rows a group is a block
     text = ask(toy, "--rows", "1e9", "--profile", "cluster", "--coefficients", str(coefficients))
     wanted = (
         "DOES NOT FIT: dataset: one task holds 1.82 TiB at 1G prompts, "
-        "each of the 15 tasks that run on a node (cpu) at the same time of the profile cluster has 2.61 GiB."
+        "a node (cpu), less its object store, of the profile cluster has 39.2 GiB."
     )
-    assert wanted in text and "It fits up to 1.25M prompts." in text
+    assert wanted in text and "It fits up to 20.9M prompts." in text
     assert "What the numbers rest on:\n  prompts: tokens: no model is asked." in text
     small = planned(toy, coefficients, rows="1e6")
     assert small.misfits == ()
@@ -287,13 +287,11 @@ def test_the_largest_size_that_fits_is_found_within_a_thousandth():
     assert largest_size(lambda rows: 10.0, 5) == 0
 
 
-def test_a_task_has_a_part_of_the_node_that_it_runs_on():
+def test_a_task_has_what_the_object_store_leaves_of_the_node_that_it_runs_on():
     profile = load_profile(places.profile_path("cluster"))
     need = Need("dataset", "one task", lambda rows: rows * GIB)
-    [found] = misfits(profile, [need], 3)
-    assert found.has == pytest.approx(56 * 0.7 / 15 * GIB) and "15 tasks that run on a node (cpu)" in found.node
-    assert misfits(profile, [need], 2) == ()
-    wide = profile.model_copy(update={"cpu": profile.cpu.model_copy(update={"cpus": 5})})
-    assert misfits(wide, [need], 13) == ()
+    [found] = misfits(profile, [need], 40)
+    assert found.has == pytest.approx(56 * 0.7 * GIB) and found.node == "a node (cpu), less its object store,"
+    assert misfits(profile, [need], 39) == ()
     [head] = misfits(profile, [need._replace(who="driver")], 17)
     assert head.node == "the head" and head.has == 16 * GIB

@@ -415,6 +415,7 @@ def test_a_fault_of_the_engine_costs_its_batch_and_three_in_a_row_the_server(rel
             assert (await server.chat()).status_code == 200 and not fatal
             server.engine.faults = 3
             assert [(await server.chat()).status_code for _ in range(4)] == [500, 500, 500, 503]
+            await server.until(lambda: bool(fatal))  # its thread calls after it has answered
             assert len(fatal) == 1 and (await server.client.get("/healthz")).status_code == 503
 
     asyncio.run(run())

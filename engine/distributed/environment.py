@@ -24,8 +24,11 @@ def environment(pool: Pool) -> dict[str, str]:
 
 
 def importing(modules: Sequence[str]) -> dict[str, str]:
-    """Return the variables of an actor that is going to import `modules`, which a fork finds imported; none for no module."""
-    return {IMPORTS: ",".join(modules)} if modules else {}
+    """Return the variables of an actor that is going to import `modules`, which a fork finds imported; none for no module.
+
+    They are the same in any order, so that one server makes all actors of equal modules.
+    """
+    return {IMPORTS: ",".join(sorted(modules))} if modules else {}
 
 
 def server_environment(pool: Pool, present: Mapping[str, str]) -> dict[str, str]:

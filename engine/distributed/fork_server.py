@@ -5,9 +5,9 @@ worker, sends it the worker's arguments, variables and file descriptors, waits, 
 environment has variables comes from another server, started for the first such worker, which has had them since its start:
 libraries read them when they are imported.
 
-It forks while it has no thread of its own, holds no lock, and has opened nothing of Ray: the first worker's variables, which name
-its raylet, are set before Ray is imported. It ends, and kills its workers, when that raylet ends, or the process that has started
-it, whose pipe on its standard input closes then.
+It forks while it has no thread of its own, holds no lock, and has opened nothing of Ray: the first worker's variables of Ray,
+which name its raylet, are set before Ray is imported. It ends, and kills its workers, when that raylet ends, or the process that
+has started it, whose pipe on its standard input closes then.
 """
 
 import gc
@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 SIZE, DESCRIPTORS = 4, 3  # bytes of a message's length; standard input, output and error of a worker
 SECONDS = 10.0  # to send a message of some KB
 IMPORTS = "RAYLEIGH_IMPORTS"  # variable of a runtime environment: the modules that its workers will need
-RAYLET, JOB = "RAY_RAYLET_PID", "RAY_JOB_ID"  # variables that are read when Ray is imported
+OF_RAY, RAYLET, JOB = "RAY_", "RAY_RAYLET_PID", "RAY_JOB_ID"  # variables that are read when Ray is imported
 FRAMEWORK = "ray.actor"  # imported with the first worker, and all modules that are named after it
 NO_JOB = "ffffffff"  # of a worker that Ray starts before it knows for whom
 
@@ -45,6 +45,14 @@ class Worker(NamedTuple):
     """Current folder."""
 
 
+class Other(NamedTuple):
+    """The server of a runtime environment."""
+
+    control: socket.socket
+    """Where it takes over workers."""
+    process: subprocess.Popen[bytes]
+
+
 class ForkServer:
     """Forks workers, and tells who asked for one how it has ended."""
 
@@ -54,7 +62,7 @@ class ForkServer:
         self.selector.register(source, selectors.EVENT_READ, self._accept if is_first else self._take_over)
         if is_first:
             self.selector.register(sys.stdin, selectors.EVENT_READ, self._end)
-        self.others: dict[str, socket.socket] = {}  # runtime environment -> the server for it
+        self.others: dict[str, Other] = {}  # runtime environment -> the server for it
         self.living: set[int] = set()
         self.forked: Worker | None = None
         self.ended = False
@@ -66,9 +74,19 @@ class ForkServer:
                 key.data(key.fileobj)
                 if self.ended or self.forked:
                     break
-        for pid in self.living if self.ended else ():
-            _kill_group(pid)
+        if self.ended:
+            self._end_all()
         return self.forked
+
+    def _end_all(self) -> None:
+        """End the other servers, and kill the workers."""
+        for other in self.others.values():
+            other.control.close()
+        for pid in self.living:
+            _kill_group(pid)
+        for other in self.others.values():  # waited for: not every container has an init that does so
+            with suppress(subprocess.TimeoutExpired):
+                other.process.wait(SECONDS)
 
     def _accept(self, listener: socket.socket) -> None:
         asking, _ = listener.accept()
@@ -102,13 +120,15 @@ class ForkServer:
         key = json.dumps(worker.environment, sort_keys=True)
         if key not in self.others:
             self.others[key] = _started(worker)
-        socket.send_fds(self.others[key], [len(text).to_bytes(SIZE, "big")], descriptors)
-        self.others[key].sendall(text)
+        control = self.others[key].control
+        socket.send_fds(control, [len(text).to_bytes(SIZE, "big")], descriptors)
+        control.sendall(text)
         os.close(descriptors[0])
 
     def _fork(self, worker: Worker, asking: socket.socket, descriptors: list[int]) -> None:
         if FRAMEWORK not in sys.modules:
-            os.environ |= {RAYLET: worker.variables[RAYLET], JOB: NO_JOB}
+            os.environ |= {name: value for name, value in worker.variables.items() if name.startswith(OF_RAY)}
+            os.environ[JOB] = NO_JOB
             raylet = os.pidfd_open(int(worker.variables[RAYLET]))
             self.selector.register(raylet, selectors.EVENT_READ, self._end)
             import_framework()
@@ -131,7 +151,7 @@ class ForkServer:
                 os.close(key.fileobj)
             elif key.fileobj is not sys.stdin:
                 key.fileobj.close()
-        for each in (self.selector, asking, *self.others.values()):
+        for each in (self.selector, asking, *(other.control for other in self.others.values())):
             each.close()
 
     def _watch(self, pid: int, asking: socket.socket) -> None:
@@ -218,16 +238,16 @@ def become(worker: Worker) -> None:
     runpy.run_path(script, run_name="__main__")
 
 
-def _started(worker: Worker) -> socket.socket:
-    """Start the server for the runtime environment of `worker`; return what it listens to."""
+def _started(worker: Worker) -> Other:
+    """Start the server for the runtime environment of `worker`."""
     ours, theirs = socket.socketpair()
     environment = worker.environment
     modules = [FRAMEWORK, *filter(None, environment.get(IMPORTS, "").split(","))]
     variables = {**os.environ, **worker.variables}
     command = [sys.executable, __file__, str(theirs.fileno()), "other", *modules]
-    subprocess.Popen(command, pass_fds=[theirs.fileno()], env=variables, stdin=subprocess.DEVNULL)
+    process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=variables, stdin=subprocess.DEVNULL)
     theirs.close()
-    return ours
+    return Other(ours, process)
 
 
 def _received(source: socket.socket, size: int) -> bytes:

@@ -28,6 +28,8 @@ import os, signal, subprocess, sys, time, types
 from contextlib import nullcontext
 from pathlib import Path
 
+from engine.distributed.placement import Group
+
 cluster = types.ModuleType("engine.distributed.session")
 
 
@@ -37,7 +39,7 @@ def session(profile):
 
 
 cluster.session = session
-cluster.nodes = lambda: [{"CPU": 99.0}]
+cluster.groups = lambda profile: ([Group("node", {"CPU": 99.0}, 1, 1)], True)
 sys.modules["engine.distributed.session"] = cluster
 
 import jobs.commands.run, jobs.commands.status

@@ -101,9 +101,9 @@ class Ray(Section):
     """Logical CPUs of a local cluster; must exceed those of all actors, or Ray Data waits forever. Default: the cores."""
     object_store_gib: float = Field(default=0.5, gt=0)
     """Shared memory of a local cluster's object store, in GiB."""
-    fork_workers: bool = True
+    fork_workers: bool = False
     """Whether the workers of a local cluster without GPUs are forks of a process that has imported what they need, on Linux: they
-    start in 50 ms of a core, not in seconds. `false`: as Ray starts them."""
+    start in 50 ms of a core, not in seconds. Not yet the default: what they compute took longer in a first measurement."""
 
 
 class WeightsCache(Section):

@@ -53,7 +53,7 @@ def facts(count, **variables):
         ray.kill(actor)
     return found
 
-with session(Profile(name="test", ray=Ray(num_cpus=8, object_store_gib=0.1)), data=False):
+with session(Profile(name="test", ray=Ray(num_cpus=8, object_store_gib=0.1, fork_workers=True)), data=False):
 """
 LOOK = """
     given = facts(2, COLOUR="red", **importing(["sqlite3.dbapi2"]))
@@ -146,8 +146,9 @@ def test_worker_ends_with_its_children_and_all_end_with_a_driver_that_is_killed(
     assert not left(*ours, children[1], seconds=60)
 
 
-def test_nothing_is_forked_where_a_gpu_is_used_or_a_cluster_is_joined_or_the_profile_says_so():
-    assert can_fork(Profile(name="here"))
-    assert not can_fork(Profile(name="gpu", evaluators={"s": Pool(gpus=1)}))
-    assert not can_fork(Profile(name="joined", ray=Ray(address="auto")))
-    assert not can_fork(Profile(name="off", ray=Ray(fork_workers=False)))
+def test_nothing_is_forked_where_a_gpu_is_used_or_a_cluster_is_joined_or_the_profile_does_not_say_so():
+    fork = Ray(fork_workers=True)
+    assert can_fork(Profile(name="here", ray=fork))
+    assert not can_fork(Profile(name="gpu", ray=fork, evaluators={"s": Pool(gpus=1)}))
+    assert not can_fork(Profile(name="joined", ray=Ray(address="auto", fork_workers=True)))
+    assert not can_fork(Profile(name="off"))

@@ -26,7 +26,7 @@ GRACE = 5.0  # seconds that the server has to end by itself
 
 
 def can_fork(profile: Profile) -> bool:
-    """Return whether workers may be forks: on Linux, on a cluster of the command's own, where nothing uses a GPU."""
+    """Return whether workers are forks: the profile asks for it, on Linux, for a cluster of the command's own without GPUs."""
     pools = [profile.teacher, profile.judge, profile.embedder, profile.cpu, profile.trainer, profile.evaluator]
     pools += [*profile.teachers.values(), *profile.trainers.values(), *profile.evaluators.values()]
     is_ours = profile.ray.address == "local" and sys.platform == "linux"

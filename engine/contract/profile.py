@@ -103,7 +103,7 @@ class Ray(Section):
     """Shared memory of a local cluster's object store, in GiB."""
     fork_workers: bool = False
     """Whether the workers of a local cluster without GPUs are forks of a process that has imported what they need, on Linux: they
-    start in 50 ms of a core, not in seconds. New, and so not yet the default."""
+    start in 50 ms of a core, not in seconds. The profile `laptop` says so."""
 
 
 class WeightsCache(Section):

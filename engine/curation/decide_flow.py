@@ -73,17 +73,21 @@ Added = tuple[Counter[int], np.ndarray]
 """Rows of each cluster, and the scatter matrix, of some shards."""
 
 
-def shards_of(blocks: Sequence[Ref], rows: int, protected: Ref, section: Curation, executor: Executor) -> Shards:
-    """Return `rows` rows of EMBEDDED in `blocks` as shards, which are made when it returns: the blocks are not needed any more.
+def shards_of(blocks: list[Ref], rows: int, protected: Ref, section: Curation, executor: Executor) -> Shards:
+    """Return `rows` rows of EMBEDDED in `blocks` as shards, which are made when it returns.
 
-    `protected` is PROTECTED with `embedding`, empty if nothing is compared.
+    Of `blocks`, which is emptied, and of their pieces no reference is kept once a task has got it: with their vectors all rows are
+    held once and not three times. `protected` is PROTECTED with `embedding`, empty if nothing is compared.
     """
     if not rows:
         return NO_SHARDS
     count = min(MOST_PARTS, 1 + (rows - 1) // SHARD_ROWS)
     bundles = [blocks[first::MOST_PARTS] for first in range(min(MOST_PARTS, len(blocks)))]
-    split = [executor.start(_split, count, *bundle, returns=count) for bundle in bundles]
-    made = [executor.start(_shard, section, protected, *(pieces[number] for pieces in split), returns=3) for number in range(count)]
+    blocks.clear()
+    split = [executor.start(_split, count, *bundles.pop(0), returns=count) for _ in range(len(bundles))]
+    of_shard = [*zip(*split, strict=True)]
+    split.clear()
+    made = [executor.start(_shard, section, protected, *of_shard.pop(0), returns=3) for _ in range(count)]
     lengths = executor.fetch([length for *_, length in made])
     kept = [(*mine[:2], length, number) for number, (mine, length) in enumerate(zip(made, lengths, strict=True)) if length]
     if not kept:

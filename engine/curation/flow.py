@@ -139,14 +139,14 @@ def embed_protected(protected: Rows, encoder: Encoder) -> Rows:
     return encoder.embed(protected, TextEmbedder).materialize()
 
 
-def shards_of(embedded: Rows | None, protected: Rows, section: Curation, pool: Pool) -> Sharded:
-    """Return the EMBEDDED rows in shards, after which they are not needed any more: with the vectors they are 2 KB each.
+def shards_of(blocks: list[Ref], rows: int, protected: Rows, section: Curation, pool: Pool) -> Sharded:
+    """Return the `rows` rows of EMBEDDED in `blocks` in shards. With the vectors they are 2 KB each, so `blocks` is emptied, and
+    nothing else should refer to them.
 
     Tasks hold 2 KB a protected text if it is compared by embedding.
     """
     compares = bool(section.decontaminate.similarity)
     texts = gather.run(_itself, (protected, PROTECTED_EMBEDDED if compares else PROTECTED_NAMES))
-    blocks, rows = (embedded.to_arrow_refs(), embedded.count()) if embedded else ([], 0)
     compared = texts if compares else put(ngram_index.PROTECTED.empty_table())
     return Sharded(texts, decide_flow.shards_of(blocks, rows, compared, section, executor(pool)))
 

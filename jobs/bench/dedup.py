@@ -19,7 +19,7 @@ from engine.contract.prompts import Copies
 from engine.dedup.minhash import band_keys, bands, minhash, text_keys
 from engine.records.base import Record
 from jobs.bench import corpus, peers
-from jobs.bench.watch import ROOT, Usage, watch
+from jobs.bench.watch import ROOT, CommandFailed, Usage, watch
 from jobs.commands.dedup import NGRAM, NUM_PERM
 from jobs.terminal.console import columns
 
@@ -117,8 +117,8 @@ def _measure(folder: Path, site: Path, *, rounds: int, python: str, profile: str
             try:
                 usages[name].append(watch(words, cwd=ROOT, log=site / f"{name}.log"))
                 qualities[name] = _quality(folder, kept)
-            except subprocess.CalledProcessError as error:
-                failed[name] = error.output.decode(errors="replace").strip().rpartition("\n")[2]
+            except CommandFailed as error:
+                failed[name] = error.output.rpartition("\n")[2]
     if "rayleigh" in failed:
         raise RuntimeError(failed["rayleigh"])
     engines = {name: _result(used, rows, qualities[name]) for name, used in usages.items() if name not in failed}

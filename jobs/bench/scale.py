@@ -2,7 +2,8 @@
 
 Each size has a cluster of its own; prompts, candidates and dataset are commands one after the other, with the model that answers at
 once. `--json` prints a `ScaleBench`; `--out` writes the coefficients that `rayleigh plan --rows` reads, and the sizes beside them,
-after each size: what has been measured outlives a size that fails, and goes on with `--with`.
+after each size: what has been measured outlives a size that fails, and goes on with `--with`. Each stage is a line on stderr as
+soon as it is measured.
 """
 
 import math
@@ -185,10 +186,8 @@ def _require_writable(files: Files) -> None:
 
 
 def _save(result: ScaleBench, files: Files) -> None:
-    """Write the sizes, and the coefficients once there are two; without files the sizes are lines on stderr."""
+    """Write the sizes, and the coefficients once there are two."""
     if files.out is None or files.sizes is None:
-        rows = max(use.rows for use in result.uses)
-        print(*(use.model_dump_json() for use in result.uses if use.rows == rows), sep="\n", file=sys.stderr)
         return
     files.sizes.write_text(result.model_dump_json(indent=1) + "\n")
     if len({use.rows for use in result.uses}) > 1:
@@ -225,11 +224,17 @@ def _measure(rows: int, order: Order, profile: Profile) -> list[StageUse]:
         joined = profile.model_copy(update={"ray": profile.ray.model_copy(update={"address": raylets.address})})
         path = site / "profile.yaml"
         path.write_text(yaml.safe_dump(joined.model_dump(mode="json", exclude_defaults=True)))
-        uses = [run_stage(site, stage, rows, raylets, profile=path) for stage in STAGES]
+        uses = [_shown(run_stage(site, stage, rows, raylets, profile=path)) for stage in STAGES]
         calls = _list_calls(site, path, counter) if counter else {}
     work = work_of(rows, profile.teacher, shard_rows=SHARD_ROWS)
     same = {"blocks": work.blocks, "batches": work.batches}
     return [use.model_copy(update={**same, "list_calls": calls.get(use.stage)}) for use in uses]
+
+
+def _shown(use: StageUse) -> StageUse:
+    """Print what a stage took: the next one may take an hour, and fail."""
+    print(use.model_dump_json(), file=sys.stderr, flush=True)
+    return use
 
 
 def _list_calls(site: Path, profile: Path, counter: ListingCounter) -> dict[str, int]:

@@ -79,7 +79,7 @@ def run_stage(site: Path, stage: str, rows: int, raylets: Raylets, *, profile: P
     """Run the job `stage` of the run in `site`, whose earlier jobs are finished, and return what it took, but for its blocks.
 
     Raises:
-        CalledProcessError: the job failed.
+        CommandFailed: the job failed.
     """
     run, sampler, before = site / RUN, ClusterSampler(raylets), raylets.counters()
     stored = files_in(run / "ledger")

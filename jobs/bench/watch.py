@@ -14,6 +14,7 @@ from typing import NamedTuple
 import psutil
 import pyarrow as pa
 
+from engine.errors import RayleighError
 from engine.runs.recipe import identify
 from engine.storage.artifact import RowCounts
 from engine.storage.shards import hex_digest, rows_digest, table_of, write_shard
@@ -22,7 +23,17 @@ from jobs.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
 EVERY = 0.25  # seconds between two samples
+TAIL = 2000  # bytes of a command's output that are shown if it fails
 STAGES = {"Teacher": "teacher", "Grader": "judge", "grade_by_checks": "judge", "_save": "write", "_load": "read"}
+
+
+class CommandFailed(RayleighError):
+    """A command that was measured failed."""
+
+    def __init__(self, words: Sequence[str], returncode: int, output: str) -> None:
+        """`output` is the end of what it has written."""
+        super().__init__(f"{' '.join(words)}\nended with exit code {returncode}. Its last lines:\n{output}")
+        self.output = output
 
 
 class Usage(NamedTuple):
@@ -107,7 +118,7 @@ def watch(words: Sequence[str], *, cwd: Path, log: Path, sampler: Sampler | None
     No other child of this process may end meanwhile.
 
     Raises:
-        CalledProcessError: it failed; its output is the end of `log`.
+        CommandFailed: it did, with the end of `log`.
     """
     sampler, before = sampler or Sampler(), _cpu_seconds_of_children()
     with log.open("ab") as out, subprocess.Popen(words, cwd=cwd, stdout=out, stderr=subprocess.STDOUT) as driver:
@@ -116,7 +127,7 @@ def watch(words: Sequence[str], *, cwd: Path, log: Path, sampler: Sampler | None
             with suppress(subprocess.TimeoutExpired):
                 driver.wait(EVERY)
     if driver.returncode:
-        raise subprocess.CalledProcessError(driver.returncode, list(words), output=log.read_bytes()[-2000:])
+        raise CommandFailed(words, driver.returncode, log.read_bytes()[-TAIL:].decode(errors="replace").strip())
     sampler.complete(_cpu_seconds_of_children() - before)
     return sampler.usage()
 

@@ -41,13 +41,15 @@ def _run(context: JobContext) -> RowCounts:
     entries = flow.entries(answers, index, section, pool, encoder=encoder)
     settled = flow.resolve_text_duplicates(entries, section, pool)
     del entries  # signatures are most of what is held for each row
-    embedded = None
+    blocks, rows = [], 0
     if encoder:
         embedded = flow.embed(answers, settled, pool, section=section, encoder=encoder)
         context.writer.tables["embeddings"] = flow.write_embeddings(embedded, context.writer.folder / "embeddings", pool).table
         protected = flow.embed_protected(protected, encoder) if section.decontaminate.similarity else protected
-    sharded = flow.shards_of(embedded, protected, section, pool)
-    del embedded, protected  # nor is this read again
+        blocks, rows = embedded.to_arrow_refs(), embedded.count()
+        del embedded  # nor is this read again, and it refers to its blocks
+    sharded = flow.shards_of(blocks, rows, protected, section, pool)
+    del protected
     decisions = flow.decide_all(answers, settled, sharded, section, pool)
     del settled, sharded
     picked = flow.write_picked(answers, decisions.dispositions, pool, context.writer.folder / "picked")

@@ -7,7 +7,7 @@ import pytest
 
 from jobs.bench import flow
 from jobs.bench.flow import Files, FlowBench, FlowRun, FlowSize
-from jobs.bench.watch import Sampler, watch
+from jobs.bench.watch import CommandFailed, Sampler, watch
 
 HOLDS_90_MIB = "block = b'x' * (90 << 20); print('ready', flush=True); input()"
 DRIVER = f'import subprocess, sys; subprocess.run([sys.executable, "-c", "{HOLDS_90_MIB}"])'
@@ -26,9 +26,9 @@ def test_sampler_tells_the_driver_from_its_children():
 
 
 def test_watch_of_a_command_that_fails_shows_the_end_of_its_output(tmp_path):
-    with pytest.raises(subprocess.CalledProcessError) as failure:
+    with pytest.raises(CommandFailed, match=r"ended with exit code 1\. Its last lines:\nno room$") as failure:
         watch([sys.executable, "-c", "raise SystemExit('no room')"], cwd=tmp_path, log=tmp_path / "log")
-    assert b"no room" in failure.value.output
+    assert failure.value.output == "no room"
 
 
 def test_watch_counts_what_a_process_used_after_its_last_sample(tmp_path, monkeypatch):

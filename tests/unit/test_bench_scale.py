@@ -15,6 +15,7 @@ from jobs.bench import raylets, scale
 from jobs.bench.list_calls import ListingCounter
 from jobs.bench.scale_stage import STAGES, kind_of
 from jobs.bench.scale_text import as_text
+from jobs.bench.watch import CommandFailed
 from jobs.cli import app
 from jobs.commands.scale_files import NamedModel, load_model
 from jobs.commands.scale_fit import FITTED, NOISE, Work, fit, growth, value, work_of
@@ -198,9 +199,22 @@ def test_what_was_measured_before_a_size_failed_is_kept_and_goes_on(tmp_path, mo
     assert load_model(str(out)).model.sizes == (200_000, 300_000, 400_000)
 
 
-def test_sizes_without_a_file_are_lines_on_stderr_as_they_are_measured(tmp_path, monkeypatch):
-    done, _ = invoke_measured(tmp_path, monkeypatch, "--rows", "1000", "--rows", "2000", fails=2000)
-    assert [StageUse.model_validate_json(line) for line in done.stderr.splitlines()] == [use(1000, stage) for stage in STAGES]
+def test_a_stage_is_a_line_on_stderr_once_it_is_measured(monkeypatch):
+    """The next one may take an hour, and fail; the command then says why."""
+
+    def run_stage(site, stage, rows, raylets, *, profile):
+        if stage == "dataset":
+            raise CommandFailed(["rayleigh", "run"], 1, "the disk is full")
+        return use(rows, stage)
+
+    monkeypatch.setattr(scale, "start_raylets", lambda *_: nullcontext(types.SimpleNamespace(address="here")))
+    monkeypatch.setattr(scale, "reference_bytes", lambda address: 1600.0)
+    monkeypatch.setattr(scale, "write_site", lambda site, rows: None)
+    monkeypatch.setattr(scale, "run_stage", run_stage)
+    done = CliRunner().invoke(app, ["bench", "scale", "--rows", "1000", "--list-rows", "0"])
+    *stages, _, said, why = done.stderr.splitlines()
+    assert [StageUse.model_validate_json(line) for line in stages] == [use(1000, stage) for stage in STAGES[:2]]
+    assert done.exit_code == 1 and said == "ended with exit code 1. Its last lines:" and why == "the disk is full"
 
 
 class Node:

@@ -1,5 +1,7 @@
 """Duplicates by text, semantic duplicates, topic clusters and picks are the same for any order of the input."""
 
+import weakref
+
 import faiss
 import in_process
 import numpy as np
@@ -14,11 +16,12 @@ from engine.curation import decide_flow, lost_flow, pick_flow, topics
 from engine.curation.dispositions import coverage
 from engine.curation.embedder import EMBEDDED
 from engine.curation.entries import entries as entries_of
-from engine.curation.ngram_index import NgramIndex
+from engine.curation.ngram_index import PROTECTED, NgramIndex
 from engine.curation.samples import BEST_FIRST, best
 from engine.curation.text_duplicates import resolve, signed
 from engine.curation.topics import typical_words
 from engine.dedup import plan
+from engine.distributed.thread_pool import Ref
 from engine.records.dataset import StageCounts
 from engine.rows import content_id
 
@@ -226,6 +229,30 @@ def test_shards_without_rows_and_shards_of_which_no_row_has_a_rationale_are_comp
         found = decide(table, section, protected).dispositions
         out = found.filter(pc.equal(found["dropped_by"], "contaminated"))
         assert len(found) == 40 and out["answer_id"].to_pylist() == [first]
+
+
+class Counting(in_process.InProcess):
+    """Knows the most rows with vectors that references have held at the same time."""
+
+    def __init__(self, given):
+        self.alive, self.most = weakref.WeakSet(given), 0
+
+    def start(self, op, *args, returns=1):
+        refs = super().start(op, *args, returns=returns)
+        self.alive.update(refs)
+        held = (ref.result() for ref in self.alive)
+        self.most = max(self.most, sum(len(value) for value in held if isinstance(value, pa.Table | np.ndarray)))
+        return refs
+
+
+def test_rows_with_their_vectors_are_held_once(monkeypatch):
+    """Of ten million rows three copies are 60 GB, in memory or on a disk."""
+    monkeypatch.setattr(decide_flow, "SHARD_ROWS", 20)
+    rows, none = hashed(1000), Ref.of(PROTECTED.empty_table())
+    blocks = [Ref.of(rows.slice(start, 20)) for start in range(0, 1000, 20)]
+    executor = Counting(blocks)
+    shards = decide_flow.shards_of(blocks, 1000, none, SECTION, executor)
+    assert sum(shards.rows) == 1000 and 1000 <= executor.most < 1100
 
 
 @pytest.mark.parametrize("count", [80, 3000])

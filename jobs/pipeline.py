@@ -7,8 +7,8 @@
     capture      the teachers' distributions at the target tokens of the examples; only if the contract orders it
     students/*   each student is trained on the examples; all train at the same time
     exports/*/*  a trained student becomes a further deployment, such as a GGUF file; only where the contract orders one
-    reports      teacher, students, champion and baselines answer the holdout and are compared; a student that failed is missing
-                 in the report, and the next run makes both again
+    reports      teacher, students, champion and baselines answer the holdout and are compared, the teachers while students
+                 train; a student that failed is missing in the report, and the next run makes both again
 
 A job opens the artifacts of the jobs that it `needs`. The sections of the contract that it `reads` are its recipe. Promotion is
 a command, not a job: `rayleigh promote` reads the reports, and no job depends on it.
@@ -148,6 +148,7 @@ def pipeline(contract: Contract) -> tuple[Job, ...]:
             optional=(*students, *exports),
             reads=("specialist", "teachers", "evaluation", "gate", "budget.price"),
             run="jobs.steps.reports:run",
+            begin="jobs.steps.ahead:begin",
         ),
     )
 

@@ -81,7 +81,7 @@ class LedgerAnswers:
 
     def __init__(self, engine: Engine, model: Model, pool: Pool, weights: Path | None, ledger: EvalLedger) -> None:
         markers, usage = ledger.own / MARKERS / "evaluation", ledger.own / "evaluation_tokens"
-        self.model = model
+        self.engine, self.model = engine, model
         self.elsewhere: set[str] = set()
         """Keys of the answers that another machine has timed; those of a server have no machine of ours."""
         self.client: ModelClient[Asked] = ModelClient(
@@ -95,6 +95,10 @@ class LedgerAnswers:
     def block(self, asked: Sequence[Asked]) -> AbstractContextManager[None]:
         """Hold the ledger's rows of these requests in memory; the other methods are called inside."""
         return self.client.block(each.prompt_id for each in asked)
+
+    def reset_prefix_cache(self) -> None:
+        """Let the engine forget what prompts have in common with those that it has answered."""
+        self.engine.reset_prefix_cache()
 
     def has(self, keys: Sequence[str]) -> bool:
         """Return whether the ledger holds all of `keys`."""

@@ -119,12 +119,13 @@ class Evaluator:
         self.answers: LedgerAnswers | None = None  # of a baseline, or without a ledger, nothing is kept
         self.sampling = greedy(target.max_tokens)
         self.engine, self.size = self._load()
-        self.plan: Plan | None = None  # what `time` has begun
+        self.plan: Plan | None = None
+        self.is_timed = False
         self.completions: dict[int, Completion] = {}
 
     def become(self, target: EvalTarget) -> None:
         """Evaluate as `target` from now on: the same weights under another name, with other prompts, or decoded in another way."""
-        self.target, self.plan, self.completions = target, None, {}
+        self.target, self.plan, self.is_timed, self.completions = target, None, False, {}
         self.sampling = self.sampling.model_copy(update={"max_tokens": target.max_tokens})
 
     def ready(self) -> bool:
@@ -134,17 +135,20 @@ class Evaluator:
     def time(self, rows: Sequence[Row], timed: int) -> None:
         """Send `timed` of the prompts, evenly spread, one at a time, then one batch: what `evaluate` reports as latency and speed.
 
-        Nothing else should run meanwhile. The timed prompts come first: after a batch, a prompt could hit the prefix cache and look
-        faster than it is. `evaluate` sends none of these prompts again.
+        Nothing else should run meanwhile. The timed prompts come first, or after the engine has forgotten what it has answered: a
+        prompt could hit the prefix cache and look faster than it is. `evaluate` sends none of these prompts again.
         """
-        self.plan = plan = self._plan(rows, timed)
+        plan = self._planned(rows, timed)
+        if self.answers and self.completions:
+            self.answers.reset_prefix_cache()
+        self.is_timed = True
         sent = [*([index] for index in plan.alone), *plan.batches[:1]]
         self._send(plan, sent, warm_up=rows[:1])
         self._time_again(plan, sent, warm_up=rows[:1])
 
     def batches_left(self, rows: Sequence[Row], timed: int) -> int:
         """Return how many of the batches that `time` does not send the ledger lacks; 0 without a ledger."""
-        plan = self._plan(rows, timed)
+        plan = self._planned(rows, timed)
         if self.answers is None:
             return 0
         with self.answers.block(plan.asked):
@@ -157,18 +161,17 @@ class Evaluator:
 
         The batches are the same for any number of engines, and so are the answers.
         """
-        plan = self.plan or self._plan(rows, timed)
-        self._send(plan, plan.batches[1 + part :: parts], warm_up=() if self.plan else rows[:1])
+        plan = self._planned(rows, timed)
+        self._send(plan, plan.batches[1 + part :: parts], warm_up=() if self.completions else rows[:1])
 
     def evaluate(self, rows: Sequence[Row], timed: int) -> Evaluated:
         """Send each prompt once: those that `time` did not send yet, in batches. `time` runs first if it did not.
 
         With a ledger only what it lacks is sent; the time that an answer took is kept with it.
         """
-        if self.plan is None:
+        if not self.is_timed:
             self.time(rows, timed)
-        plan = self.plan
-        assert plan, "`time` has made it"
+        plan = self._planned(rows, timed)
         self._send(plan, plan.batches[1:])
         completions, measured = self.completions, plan.batches[0] if plan.batches else plan.alone
         spent = {index: completion.seconds for index, completion in completions.items()}
@@ -178,12 +181,12 @@ class Evaluator:
         answers = [self.target.strip_reasoning(completions[index]) for index in range(len(rows))]
         return Evaluated(answers, {index: spent[index] for index in plan.alone}, speed, round(memory, 1), self.size)
 
-    def _plan(self, rows: Sequence[Row], timed: int) -> Plan:
-        """Build the request of each row, and choose which are sent alone and which in a batch."""
-        alone, size = evenly_spaced(len(rows), timed), self.pool.batch
-        rest = [index for index in range(len(rows)) if index not in set(alone)]
-        batches = [rest[start : start + size] for start in range(0, len(rest), size)]
-        return Plan([Asked(row["prompt_id"], self.target.request(row)) for row in rows], alone, batches)
+    def _planned(self, rows: Sequence[Row], timed: int) -> Plan:
+        """Build the request of each row, once, and choose which are sent alone and which in a batch."""
+        if self.plan is None:
+            alone, batches = split(len(rows), timed, self.pool.batch)
+            self.plan = Plan([Asked(row["prompt_id"], self.target.request(row)) for row in rows], alone, batches)
+        return self.plan
 
     def _send(self, plan: Plan, batches: Sequence[Sequence[int]], warm_up: Sequence[Row] = ()) -> None:
         """Answer `batches` of row numbers, one after another. The engine warms up first unless the ledger holds all answers."""
@@ -268,6 +271,13 @@ def evenly_spaced(rows: int, count: int) -> list[int]:
     """Return `count` evenly spaced row numbers below `rows`; all of them if there are fewer."""
     count = min(rows, count)
     return [index * rows // count for index in range(count)]
+
+
+def split(rows: int, timed: int, batch: int) -> tuple[list[int], list[list[int]]]:
+    """Return which of so many rows are sent one at a time, and the batches of the others."""
+    alone = evenly_spaced(rows, timed)
+    rest = [index for index in range(rows) if index not in set(alone)]
+    return alone, [rest[start : start + batch] for start in range(0, len(rest), batch)]
 
 
 def tokens_per_second(completions: Sequence[Completion], seconds: float) -> float | None:

@@ -6,9 +6,9 @@ same time; one that fails does not void the others, and jobs to which it is opti
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -17,11 +17,11 @@ from engine.contract.profile import Profile
 from engine.errors import InputError, MissingArtifact, RayleighError, RecipeMismatch
 from engine.records.base import Json
 from engine.runs.recipe import changes, identify, imported, recipe_of
+from engine.runs.threads import at_once
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts, load_artifact
 from engine.storage.folder import Folder
 
 LAZY = ("transformers",)  # packages that exchange their module as they load: a thread that comes by meanwhile misses its names
-SIGNAL_SECONDS = 0.5  # at most this long after Ctrl-C, a wave of jobs is told
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,10 @@ class Job:
     """Keys of what it reads that do not change what it makes, and are no part of its recipe."""
     run: str
     """`module:function`, imported only when the job runs: `function(context) -> RowCounts`."""
+    begin: str = ""
+    """`module:function` that begins what the job can do without its `optional` artifacts, beside the jobs that make them, and does
+    not wait for it: `function(context, beside) -> object`, with the names of the jobs that have to run first. The job gets the
+    object as `context.begun`, if all that happens in one command."""
     inputs: str = ""
     """`module:function` that returns the rest of the recipe, such as the hashes of source files: `function(context) -> dict`."""
     usable: str = ""
@@ -75,6 +79,8 @@ class JobContext:
     """Shows one line of progress, in place of the last one."""
     log: Callable[[str], None] = field(default=lambda line: None)
     """Prints a line that stays: the start and the end of the job."""
+    begun: Any = None
+    """What the job's `begin` has returned."""
 
     def artifact(self, name: str) -> Artifact:
         """Return the finished artifact of the job `name`.
@@ -135,14 +141,16 @@ def run_pipeline(
     if not waiting:
         return []
     ran: list[str] = []
-    failures, missing = dict[str, Exception](), set[str]()
+    failures, missing, begun = dict[str, Exception](), set[str](), dict[str, Any]()
     with session() as start_cluster:
         while not fault and (waiting := _able(waiting, missing)):
             names = {job.name for job in waiting}
             wave = [job for job in waiting if not names & set(job.needs)]
-            contexts = [context_for(job) for job in wave]
-            if start_cluster and not all(map(_is_in_process, contexts)):
-                start_cluster()
+            contexts = [replace(context_for(job), begun=begun.get(job.name)) for job in wave]
+            if not all(map(_is_in_process, contexts)):
+                if start_cluster:
+                    start_cluster()
+                begun |= _begin([job for job in waiting if job not in wave and job.name not in begun], names, context_for)
             failures |= _run_wave(contexts)
             missing |= failures.keys()
             finished = [job for job in wave if job.name not in failures]
@@ -170,6 +178,12 @@ def unfinished(jobs: Sequence[Job], context_for: Callable[[Job], JobContext]) ->
         if job.name not in derived or job.name in needed:
             needed |= {job.name, *job.needs}
     return [job for job in waiting if job.name in needed]
+
+
+def _begin(jobs: Sequence[Job], names: set[str], context_for: Callable[[Job], JobContext]) -> dict[str, Any]:
+    """Begin those of `jobs` that wait for nothing but optional artifacts of the jobs `names`; return what they have begun."""
+    able = [job for job in jobs if job.begin and not names & (set(job.needs) - set(job.optional))]
+    return {job.name: imported(job.begin)(context_for(job), names - {job.name}) for job in able}
 
 
 def _is_in_process(context: JobContext) -> bool:
@@ -208,21 +222,7 @@ def _run_wave(contexts: Sequence[JobContext]) -> dict[str, Exception]:
         return {}
     for name in [*(context.job.run.partition(":")[0] for context in contexts), *LAZY]:
         import_module(name)  # here: two threads that import torch at once see each other's half-made modules
-    threads = ThreadPoolExecutor(len(contexts))
-    try:
-        tasks = [threads.submit(run_job, context) for context in contexts]
-        while wait(tasks, timeout=SIGNAL_SECONDS).not_done:  # a wait without end can miss a signal that comes as it begins
-            pass
-    finally:
-        threads.shutdown(wait=False)  # at Ctrl-C the session must end first: the jobs wait for what it holds
-    failures: dict[str, Exception] = {}
-    for context, task in zip(contexts, tasks, strict=True):
-        failure = task.exception()
-        if isinstance(failure, Exception):
-            failures[context.job.name] = failure
-        elif failure:  # an interrupt is no failure of one job
-            raise failure
-    return failures
+    return at_once({context.job.name: partial(run_job, context) for context in contexts})
 
 
 def _raise_first(failures: Sequence[Exception]) -> None:

@@ -6,6 +6,7 @@ The keys of `report.json`: `engine/records/report.py`, and the table in `engine/
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from typing import cast
 
 import pyarrow as pa
 
@@ -14,6 +15,7 @@ from engine.contract.specialist import TaskUnit
 from engine.curation.represent import represent
 from engine.errors import StorageError, StoreUnreachable
 from engine.evaluation import advice, flow
+from engine.evaluation.ahead_flow import Ahead
 from engine.evaluation.answers import EvalLedger
 from engine.evaluation.baseline import TrainingExamples, user_text
 from engine.evaluation.evaluator import EvalTarget
@@ -48,7 +50,7 @@ PAGE, ABLATION = "index.html", "ablation/ablation.json"
 
 def run(context: JobContext) -> RowCounts:
     """Evaluate every model on every holdout prompt and write the report."""
-    prompts = context.artifact("prompts")
+    prompts, ahead = context.artifact("prompts"), cast(Ahead | None, context.begun)
     holdout = prompts.read("holdout", HOLDOUT).to_pylist()
     seen = scenarios(prompts)
     champion = Registry(default_registry(context.run), context.contract.name).champion
@@ -59,10 +61,12 @@ def run(context: JobContext) -> RowCounts:
         context.progress(f"{context.job.name}: {line}")
 
     section = context.contract.evaluation
-    (context.ledger / MARKERS / "evaluation").remove()  # deaths of an earlier attempt are none of this one
-    ledger = EvalLedger(rows=context.paid / "evaluation", own=context.ledger)
-    timed = section.latency_prompts
-    evaluations = flow.evaluate(targets, holdout, context.profile, timed=timed, progress=progress, ledger=ledger)
+    if ahead is None:
+        forget_deaths(context)
+    timed, begun = section.latency_prompts, ahead.take() if ahead else {}
+    evaluations = flow.evaluate(
+        targets, holdout, context.profile, timed=timed, progress=progress, ledger=ledger(context), begun=begun
+    )
     results = [
         EvalResult(target, each, predictions(target, holdout, each, scenarios=seen, final=final, checks=section.checks))
         for target, each in zip(targets, evaluations, strict=True)
@@ -73,6 +77,16 @@ def run(context: JobContext) -> RowCounts:
     _log_failures(context, results)
     ended = Counter(completion.finish_reason for result in results for completion in result.evaluated.completions)
     return RowCounts(len(targets) * len(holdout), {finish_reason: ended[finish_reason] for finish_reason in FINISH_REASONS})
+
+
+def forget_deaths(context: JobContext) -> None:
+    """Forget which answers killed their engines in an earlier attempt: that says nothing of this one."""
+    (context.ledger / MARKERS / "evaluation").remove()
+
+
+def ledger(context: JobContext) -> EvalLedger:
+    """Return where answers to the holdout are kept."""
+    return EvalLedger(rows=context.paid / "evaluation", own=context.ledger)
 
 
 def _log_failures(context: JobContext, results: list[EvalResult]) -> None:

@@ -299,6 +299,36 @@ def test_engines_of_one_model_share_its_batches_through_the_ledger(tmp_path: Pat
     assert [each.engine.num_answers for each in together] == [1 + 2 + 3 + 6, 1 + 6, 1 + 3]  # type: ignore[attr-defined]
 
 
+def test_an_engine_that_has_answered_ahead_is_timed_as_a_fresh_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It forgets the prefixes of what it has answered, and answers nothing that is timed before it is."""
+    events: list[list[str]] = []
+
+    class Noting(FakeEngine):
+        def reset_prefix_cache(self) -> None:
+            events.append(["reset"])
+
+        def complete(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+            events.append([str(request.chat[-1]["content"]).removeprefix("text ") for request in requests])
+            return super().complete(requests, sampling)
+
+    monkeypatch.setattr("engine.inference.fake.FakeEngine", Noting)
+    rows = [row(index, f"text {index}") for index in range(10)]
+
+    def sent(parts: int) -> list[list[str]]:
+        events.clear()
+        ledger = EvalLedger(rows=Folder(f"{tmp_path}/{parts}/paid"), own=Folder(f"{tmp_path}/{parts}/own"))
+        evaluator = Evaluator(fake(role="teacher"), Pool(batch=3), ledger)
+        for part in range(parts):
+            evaluator.answer(rows, 2, part, parts)
+        evaluator.time(rows, 2)
+        evaluator.evaluate(rows, 2)
+        return [*events]
+
+    fresh, ahead = sent(0), sent(2)
+    assert fresh == [["Hello."], ["0"], ["5"], ["1", "2", "3"], ["4", "6", "7"], ["8", "9"]]
+    assert ahead == [["Hello."], *fresh[4:], ["reset"], *fresh[:4]]
+
+
 def test_an_engine_that_fails_ends_only_the_evaluation_of_its_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(self: FakeEngine, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
         raise TypeError("a bug")

@@ -13,6 +13,7 @@ from engine.distributed.capacity import of_pool
 from engine.distributed.placement import Group
 from engine.errors import StoreUnreachable
 from engine.evaluation import flow
+from engine.evaluation.engine_flow import load
 from engine.evaluation.evaluator import EvalTarget, Evaluated
 from engine.inference.engine import Completion
 
@@ -70,6 +71,8 @@ def evaluate(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         teacher: str = "",
         free: float = 99.0,
         begin: Callable[[], None] = lambda: None,
+        begun: str = "",
+        most: int = 4,
         **engines: list[Engine],
     ) -> list[str]:
         rest = {name: [*each] for name, each in engines.items()}
@@ -78,13 +81,14 @@ def evaluate(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
             begin()
             return rest[target.name].pop(0)
 
-        monkeypatch.setattr(flow, "_start", start)
+        monkeypatch.setattr(flow, "start", start)
         monkeypatch.setattr(flow, "free_gib", lambda: free)
         names: Any = [(name, "teacher" if name in teacher else "student") for name in engines]
         targets: Any = [SimpleNamespace(name=name, role=role, model=FakeModel(type="fake"), folder=None) for name, role in names]
-        profile = Profile.model_validate({"name": "test", "teacher": {"actors": 2}, "evaluator": {"actors": 4}})
+        profile = Profile.model_validate({"name": "test", "teacher": {"actors": 2}, "evaluator": {"actors": most}})
         call = flow.evaluate_alike if alike else flow.evaluate
-        options = {} if alike else {"timed": 1, "progress": lambda line: None, "ledger": object()}
+        options: Any = {} if alike else {"timed": 1, "progress": lambda line: None, "ledger": object()}
+        options |= {"begun": {name: rest[name].pop(0) for name in begun}} if begun else {}
         found = [each.error or each.completions[0].text for each in call(targets, ROWS, profile, **options)]
         assert not any(rest.values())
         assert all(engine.is_stopped for each in engines.values() for engine in each)
@@ -164,6 +168,21 @@ def test_engines_are_stopped_where_the_evaluation_fails(evaluate: Callable[..., 
     assert all(engine.is_stopped for engine in engines)
 
 
+def test_engines_that_have_begun_are_not_started_again(evaluate: Callable[..., Any]) -> None:
+    own, other, started = Engine(), Engine(), list[int]()
+    own.left = 0
+    assert evaluate(teacher="a", begun="a", begin=lambda: started.append(1), a=[own], b=[other]) == ["yes", "yes"]
+    assert started == [1] and [name for name, *_ in own.calls] == ["ready", "batches_left", "time", "evaluate"]
+    assert evaluate(teacher="a", begun="a", a=[Engine("ready", DIED), Engine()]) == ["yes"]  # its node was lost meanwhile
+
+
+def test_an_engine_that_has_begun_and_whose_turn_is_later_leaves_its_place(evaluate: Callable[..., Any]) -> None:
+    ahead, stopped = Engine(), list[bool]()
+    begin = lambda: stopped.append(ahead.is_stopped)  # noqa: E731
+    assert evaluate(begun="b", most=1, begin=begin, a=[Engine()], b=[ahead, Engine()]) == ["yes", "yes"]
+    assert stopped == [True, True] and not ahead.calls
+
+
 def test_an_engine_whose_node_was_lost_for_good_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
     waited, said = iter([[], [], ["ready"]]), list[str]()
     nodes = iter([[Group("n", {"CPU": 9, "red": 1}, 1, 1)], [Group("n", {"CPU": 9, "blue": 1}, 1, 1)]])
@@ -171,5 +190,5 @@ def test_an_engine_whose_node_was_lost_for_good_says_what_it_waits_for(monkeypat
     monkeypatch.setattr(flow.ray, "get", lambda reference: reference())
     monkeypatch.setattr(flow.session, "running_groups", lambda: next(nodes))
     engine: Any = Engine("", None)
-    assert flow._load(engine, said.append, EvalTarget("a", "student", FakeModel(type="fake"), {})) == ""
+    assert load(engine, said.append, EvalTarget("a", "student", FakeModel(type="fake"), {})) == ""
     assert said == ["a (evaluator) waits: no node has the resource blue: start nodes with it, or change evaluator.resources"]

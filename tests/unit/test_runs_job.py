@@ -145,6 +145,41 @@ def test_cluster_starts_before_the_first_job_that_needs_it(tmp_path):
     assert events[0] == "cluster"
 
 
+def begin(context: JobContext, beside) -> str:
+    ran["begun"] += 1
+    behaviour["beside"] = beside, ran["students/left"]
+    return "what was begun"
+
+
+@pytest.mark.parametrize("done", [2, 3])
+def test_a_job_is_begun_once_only_optional_artifacts_are_missing(tmp_path, done):
+    """Beside the jobs that make them, and once; where it is all that is left nothing is begun."""
+    got = []
+    behaviour["last"] = lambda context: got.append(context.begun)
+    line = (*LINE[:4], replace(LAST, needs=("seeds", *LAST.needs), optional=LAST.needs, begin=f"{__name__}:begin"))
+    drive(tmp_path, jobs=line[:done])
+    drive(tmp_path, jobs=line)
+    left = {"students/left", "students/right"} - {job.name for job in line[:done]}
+    assert behaviour["beside"] == (left, done - 2) and ran["begun"] == 1 and got == ["what was begun"]
+    Folder(str(tmp_path)).remove("last")
+    drive(tmp_path, jobs=line)
+    assert ran["begun"] == 1 and got == ["what was begun", None]
+
+
+def test_a_job_is_not_begun_before_what_it_cannot_do_without(tmp_path):
+    last = replace(LAST, needs=("answers", *LAST.needs), optional=LAST.needs, begin=f"{__name__}:begin")
+    behaviour["answers"] = lambda context: ran.update(early=ran["begun"])
+    drive(tmp_path, jobs=(*LINE[:4], last))
+    assert (ran["early"], ran["begun"]) == (0, 1)
+
+
+def test_nothing_is_begun_beside_jobs_that_need_no_cluster(tmp_path):
+    """What is begun needs it."""
+    here = [replace(job, in_process=f"{__name__}:small") for job in LINE[:4]]
+    drive(tmp_path, jobs=(*here, replace(LAST, optional=LAST.needs, begin=f"{__name__}:begin")))
+    assert ran["last"] == 1 and not ran["begun"]
+
+
 def test_line_half_done_runs_only_the_rest(tmp_path):
     drive(tmp_path, jobs=LINE[:2])
     assert drive(tmp_path) == ["students/left", "students/right", "last"]

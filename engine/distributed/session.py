@@ -64,6 +64,11 @@ def session(profile: Profile, *, data: bool = True) -> Iterator[None]:
             ray.shutdown()
 
 
+def is_running() -> bool:
+    """Return whether there is a connection to a cluster: without one the next call would start another."""
+    return ray.is_initialized()
+
+
 def nodes() -> list[dict[str, float]]:
     """Return the resources of each node of the running cluster: CPU, GPU, and others in Ray's units."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]

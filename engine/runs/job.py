@@ -141,7 +141,7 @@ def run_pipeline(
     if not waiting:
         return []
     ran: list[str] = []
-    failures, missing, begun = dict[str, Exception](), set[str](), dict[str, Any]()
+    failures, missing, begun = dict[str, Exception](), set[str](), dict[str, object]()
     with session() as start_cluster:
         while not fault and (waiting := _able(waiting, missing)):
             names = {job.name for job in waiting}
@@ -180,7 +180,7 @@ def unfinished(jobs: Sequence[Job], context_for: Callable[[Job], JobContext]) ->
     return [job for job in waiting if job.name in needed]
 
 
-def _begin(jobs: Sequence[Job], names: set[str], context_for: Callable[[Job], JobContext]) -> dict[str, Any]:
+def _begin(jobs: Sequence[Job], names: set[str], context_for: Callable[[Job], JobContext]) -> dict[str, object]:
     """Begin those of `jobs` that wait for nothing but optional artifacts of the jobs `names`; return what they have begun."""
     able = [job for job in jobs if job.begin and not names & (set(job.needs) - set(job.optional))]
     return {job.name: imported(job.begin)(context_for(job), names - {job.name}) for job in able}

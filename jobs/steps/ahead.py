@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from engine.distributed.capacity import wanted
 from engine.errors import RayleighError
-from engine.evaluation.ahead_flow import Ahead, fitting
+from engine.evaluation.ahead import Ahead, fitting
 from engine.rows import HOLDOUT
 from engine.runs.job import JobContext
 from jobs.steps.reports import forget_deaths, ledger, teachers
@@ -30,5 +30,5 @@ def begin(context: JobContext, beside: Collection[str]) -> Ahead | None:
     ahead = Ahead(holdout, profile, ledger(context), timed=contract.evaluation.latency_prompts)
     for target in targets:
         ahead.begin(target)
-    context.log(f"{context.job.name}: until they are made {', '.join(target.name for target in targets)} answers the holdout")
+    context.log(f"{context.job.name}: {', '.join(target.name for target in targets)} answers the holdout while students train")
     return ahead

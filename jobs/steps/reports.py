@@ -15,7 +15,7 @@ from engine.contract.specialist import TaskUnit
 from engine.curation.represent import represent
 from engine.errors import StorageError, StoreUnreachable
 from engine.evaluation import advice, flow
-from engine.evaluation.ahead_flow import Ahead
+from engine.evaluation.ahead import Ahead
 from engine.evaluation.answers import EvalLedger
 from engine.evaluation.baseline import TrainingExamples, user_text
 from engine.evaluation.evaluator import EvalTarget
@@ -63,10 +63,8 @@ def run(context: JobContext) -> RowCounts:
     section = context.contract.evaluation
     if ahead is None:
         forget_deaths(context)
-    timed, begun = section.latency_prompts, ahead.take() if ahead else {}
-    evaluations = flow.evaluate(
-        targets, holdout, context.profile, timed=timed, progress=progress, ledger=ledger(context), begun=begun
-    )
+    timed, kept = section.latency_prompts, ahead.take() if ahead else flow.Kept(ledger(context))
+    evaluations = flow.evaluate(targets, holdout, context.profile, timed=timed, progress=progress, kept=kept)
     results = [
         EvalResult(target, each, predictions(target, holdout, each, scenarios=seen, final=final, checks=section.checks))
         for target, each in zip(targets, evaluations, strict=True)

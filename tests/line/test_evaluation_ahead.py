@@ -9,10 +9,10 @@ import ray
 
 from engine.contract.models import FakeModel
 from engine.contract.profile import Profile
-from engine.evaluation.ahead_flow import Ahead
+from engine.evaluation.ahead import Ahead
 from engine.evaluation.answers import EvalLedger
 from engine.evaluation.evaluator import EvalTarget
-from engine.evaluation.flow import evaluate
+from engine.evaluation.flow import Kept, evaluate
 from engine.storage.folder import Folder
 from tests.line.test_evaluation_helpers import ROWS, UNIT, asked, texts
 
@@ -39,13 +39,13 @@ def answered(folder: Path) -> int:
 @pytest.mark.parametrize("at_least", [0, 1, 25])
 def test_a_teacher_goes_on_where_it_was(tmp_path: Path, at_least: int) -> None:
     target, profile = EvalTarget(name="t", role="teacher", model=FakeModel(type="fake"), units={"echo": UNIT}), profile_of()
-    [alone] = evaluate([target], ROWS, profile, timed=2, progress=lambda line: None, ledger=ledger(tmp_path / "alone"))
+    [alone] = evaluate([target], ROWS, profile, timed=2, progress=lambda line: None, kept=Kept(ledger(tmp_path / "alone")))
     folder = tmp_path / "ahead"
     ahead = begun(folder, target, profile)
     while answered(folder) < at_least:  # 25: all but 2 alone and a batch of 3, which are timed
         time.sleep(0.05)
-    engines = ahead.take()
-    [found] = evaluate([target], ROWS, profile, timed=2, progress=lambda line: None, ledger=ledger(folder), begun=engines)
+    kept = ahead.take()
+    [found] = evaluate([target], ROWS, profile, timed=2, progress=lambda line: None, kept=kept)
     assert texts(found) == texts(alone) and sorted(found.seconds) == sorted(alone.seconds) == [0, 15]
     assert asked(folder) == [30]  # by one engine
 
@@ -59,4 +59,4 @@ def test_an_engine_that_others_may_wait_for_is_given_back_at_the_end(tmp_path: P
         while True:
             ray.get(actor.ready.remote())
             time.sleep(0.05)
-    assert ahead.take() == {} and asked(tmp_path) == [25]
+    assert ahead.take().engines == {} and asked(tmp_path) == [25]

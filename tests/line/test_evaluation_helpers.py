@@ -11,7 +11,7 @@ from engine.contract.specialist import TaskUnit
 from engine.evaluation import flow
 from engine.evaluation.answers import EvalLedger
 from engine.evaluation.evaluator import EvalTarget, Evaluated
-from engine.evaluation.flow import evaluate
+from engine.evaluation.flow import Kept, evaluate
 from engine.storage.folder import Folder
 
 UNIT = TaskUnit.model_validate({"name": "echo", "kind": "rewrite", "instruction": "Repeat."})
@@ -33,7 +33,7 @@ def evaluated(folder: Path, engines: int) -> tuple[list[Evaluated], list[str]]:
         EvalTarget(name=name, role=role, model=FakeModel(type="fake", replies=replies), units={"echo": UNIT})
         for name, role, replies in (("t", "teacher", ()), ("s", "student", ("another model",)))
     ]
-    return list(evaluate(targets, ROWS, profile, timed=2, progress=said.append, ledger=ledger)), said
+    return list(evaluate(targets, ROWS, profile, timed=2, progress=said.append, kept=Kept(ledger))), said
 
 
 def asked(folder: Path) -> list[int]:

@@ -9,8 +9,8 @@ from engine.contract.profile import Profile
 from engine.contract.specialist import TaskUnit
 from engine.distributed.capacity import of_pool
 from engine.distributed.placement import Group
-from engine.evaluation import ahead_flow
-from engine.evaluation.ahead_flow import KEPT_GIB, fitting
+from engine.evaluation import ahead
+from engine.evaluation.ahead import KEPT_GIB, fitting
 from engine.evaluation.evaluator import EvalTarget
 from engine.inference.room import ENGINE_GIB
 
@@ -27,8 +27,8 @@ def chosen(
         assert free, "others may hold places of a cluster"
         return [Group("n", {"CPU": cpus}, 1, 1)]
 
-    monkeypatch.setattr(ahead_flow.session, "running_groups", groups)
-    monkeypatch.setattr(ahead_flow, "free_gib", lambda: free)
+    monkeypatch.setattr(ahead.session, "running_groups", groups)
+    monkeypatch.setattr(ahead, "free_gib", lambda: free)
     targets = [EvalTarget(name=name, role="teacher", model=FakeModel(type="fake"), units={"echo": UNIT}) for name in "abc"]
     beside = [of_pool("students/s", "s", profile.trainer, "trainer", workers=trainings)]
     return [target.name for target in fitting(targets, profile, beside)]

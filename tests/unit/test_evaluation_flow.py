@@ -9,7 +9,7 @@ from engine.contract.models import EndpointModel, FakeModel
 from engine.contract.profile import Profile
 from engine.distributed.placement import Group
 from engine.errors import ModelError, StoreUnreachable
-from engine.evaluation import engine_flow, flow
+from engine.evaluation import flow
 from engine.evaluation.evaluator import EvalTarget
 
 TARGETS = [EvalTarget("a", "baseline", FakeModel(type="fake"), {})]
@@ -46,8 +46,7 @@ def evaluations(monkeypatch):
         ray = SimpleNamespace(
             is_initialized=lambda: True, put=lambda rows: rows, get=get, wait=lambda references, timeout: (references, [])
         )
-        for module in (flow, engine_flow):
-            monkeypatch.setattr(module, "ray", ray)
+        monkeypatch.setattr(flow, "ray", ray)
         monkeypatch.setattr(flow.session, "running_groups", lambda: [Group("n", {"CPU": 8}, 1, 1)])
         started = SimpleNamespace(actor=Actor(fails, error), stop=lambda: None)
         monkeypatch.setattr(flow, "start", lambda *_: started)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from ray.exceptions import ActorUnavailableError, RayTaskError
@@ -13,7 +13,6 @@ from engine.distributed.capacity import of_pool
 from engine.distributed.placement import Group
 from engine.errors import StoreUnreachable
 from engine.evaluation import flow
-from engine.evaluation.engine_flow import load
 from engine.evaluation.evaluator import EvalTarget, Evaluated
 from engine.inference.engine import Completion
 
@@ -87,8 +86,9 @@ def evaluate(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         targets: Any = [SimpleNamespace(name=name, role=role, model=FakeModel(type="fake"), folder=None) for name, role in names]
         profile = Profile.model_validate({"name": "test", "teacher": {"actors": 2}, "evaluator": {"actors": most}})
         call = flow.evaluate_alike if alike else flow.evaluate
-        options: Any = {} if alike else {"timed": 1, "progress": lambda line: None, "ledger": object()}
-        options |= {"begun": {name: rest[name].pop(0) for name in begun}} if begun else {}
+        options: Any = {} if alike else {"timed": 1, "progress": lambda line: None}
+        kept = flow.Kept(cast(Any, object()), {name: cast(Any, rest[name].pop(0)) for name in begun})
+        options |= {} if alike else {"kept": kept}
         found = [each.error or each.completions[0].text for each in call(targets, ROWS, profile, **options)]
         assert not any(rest.values())
         assert all(engine.is_stopped for each in engines.values() for engine in each)
@@ -190,5 +190,5 @@ def test_an_engine_whose_node_was_lost_for_good_says_what_it_waits_for(monkeypat
     monkeypatch.setattr(flow.ray, "get", lambda reference: reference())
     monkeypatch.setattr(flow.session, "running_groups", lambda: next(nodes))
     engine: Any = Engine("", None)
-    assert load(engine, said.append, EvalTarget("a", "student", FakeModel(type="fake"), {})) == ""
+    assert flow._load(engine, said.append, EvalTarget("a", "student", FakeModel(type="fake"), {})) == ""
     assert said == ["a (evaluator) waits: no node has the resource blue: start nodes with it, or change evaluator.resources"]

@@ -53,7 +53,7 @@ def test_report_of_a_run_with_an_untrained_student_notes_it(tmp_path, monkeypatc
     work = made_run(str(tmp_path / "run"), tmp_path / "seeds")
     (work.folder / "students/large").remove()
 
-    def evaluate(targets, rows, pool, *, timed, progress, ledger):
+    def evaluate(targets, rows, pool, *, timed, progress, kept):
         answers = [Completion(row["reference"], "stop", 10, 1) for row in rows]
         yield from [Evaluated(answers, size=ModelSize(100, 2))] * len(targets)
 

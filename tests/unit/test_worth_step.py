@@ -27,7 +27,7 @@ from jobs.steps import labels, reports, worth
 SIZES = {"t": ModelSize(200, 4, weight_bytes=400), "small": ModelSize(50, 1), "large": ModelSize(100, 2)}
 
 
-def evaluate(targets, rows, profile, *, timed, progress, ledger):
+def evaluate(targets, rows, profile, *, timed, progress, kept):
     """In place of engines on Ray: every answer is right and takes as long as the model is large."""
     for target in targets:
         answers = [Completion(row["reference"], "stop", 10, 1) for row in rows]

@@ -4,15 +4,15 @@ import logging
 from collections.abc import Sequence
 from threading import Lock, Thread
 
-import ray
-
 from engine.contract.profile import Profile
 from engine.distributed import session
 from engine.distributed.capacity import Wanted
+from engine.distributed.in_process import get, put
+from engine.distributed.placed_actor import PlacedActor
 from engine.distributed.placement import fits_together
 from engine.evaluation.answers import EvalLedger
-from engine.evaluation.engine_flow import EngineActor, start
 from engine.evaluation.evaluator import EvalTarget, split
+from engine.evaluation.flow import Kept, start
 from engine.evaluation.waves import gib, want
 from engine.inference.room import free_gib
 from engine.rows import Row
@@ -41,9 +41,9 @@ class Ahead:
 
     def __init__(self, rows: Sequence[Row], profile: Profile, ledger: EvalLedger, *, timed: int) -> None:
         """`timed` of the HOLDOUT `rows` are left, and the first batch of the others."""
-        self.rows, self.size, self.timed = ray.put(list(rows)), len(rows), timed
+        self.rows, self.size, self.timed = put(list(rows)), len(rows), timed
         self.profile, self.ledger = profile, ledger
-        self.engines: dict[str, EngineActor] = {}
+        self.engines: dict[str, PlacedActor] = {}
         self.lock, self.is_taken = Lock(), False
 
     def begin(self, target: EvalTarget) -> None:
@@ -53,20 +53,20 @@ class Ahead:
         parts = len(split(self.size, self.timed, pool.batch)[1]) - 1
         Thread(target=self._answer, args=(target.name, parts), name=f"ahead {target.name}", daemon=True).start()
 
-    def take(self) -> dict[str, EngineActor]:
-        """Return the engines that are still there, by the names of their models: each finishes the batch that it works on."""
+    def take(self) -> Kept:
+        """Return the ledger, and the engines that are still there: each finishes the batch that it works on."""
         with self.lock:
             self.is_taken = True
-            return self.engines
+            return Kept(self.ledger, self.engines)
 
     def _answer(self, name: str, parts: int) -> None:
         try:
             for part in range(parts):
                 with self.lock:
-                    if self.is_taken or not ray.is_initialized():  # a call would start a new cluster
+                    if self.is_taken or not session.is_running():  # a call would start a new cluster
                         return
                     answered = self.engines[name].actor.answer.remote(self.rows, self.timed, part, parts)
-                ray.get(answered)
+                get(answered)
             self._give_back(name)
         except Exception as error:  # of the model, or of Ray as it ends: the report asks for the rest, and says what is wrong
             log.info("%s stops to answer ahead: %s", name, error)

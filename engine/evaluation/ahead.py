@@ -24,7 +24,9 @@ KEPT_GIB = 6.0  # of this machine's memory for each actor beside: what a trainin
 
 def fitting(targets: Sequence[EvalTarget], profile: Profile, beside: Sequence[Wanted]) -> list[EvalTarget]:
     """Return those of `targets`, in order, whose engines have room beside `beside` on the nodes that run, wherever Ray places the
-    first of them, in what other jobs leave free: what is begun ahead must never keep a training waiting."""
+    first of them, in what other jobs leave free: what is begun ahead must never keep a training waiting. None without a cluster."""
+    if not session.is_running():
+        return []
     groups, chosen, wants = session.running_groups(free=True), list[EvalTarget](), list(beside)
     free = free_gib() - KEPT_GIB * sum(each.actors for each in beside)
     for target in targets[: profile.evaluator.actors]:

@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 from engine.contract.contract import Contract
 from engine.rows import Row
-from engine.runs.job import SIGNAL_SECONDS, Job, JobContext, run_pipeline
+from engine.runs.job import Job, JobContext, run_pipeline
 from engine.runs.recipe import imported
+from engine.runs.threads import SIGNAL_SECONDS
 from engine.storage.artifact import Artifact
 from jobs.bench.prune import copied
 from jobs.bench.recipe_variants import Trained

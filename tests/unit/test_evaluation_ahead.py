@@ -28,6 +28,7 @@ def chosen(
         return [Group("n", {"CPU": cpus}, 1, 1)]
 
     monkeypatch.setattr(ahead.session, "running_groups", groups)
+    monkeypatch.setattr(ahead.session, "is_running", lambda: True)
     monkeypatch.setattr(ahead, "free_gib", lambda: free)
     targets = [EvalTarget(name=name, role="teacher", model=FakeModel(type="fake"), units={"echo": UNIT}) for name in "abc"]
     beside = [of_pool("students/s", "s", profile.trainer, "trainer", workers=trainings)]

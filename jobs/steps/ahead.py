@@ -30,5 +30,6 @@ def begin(context: JobContext, beside: Collection[str]) -> Ahead | None:
     ahead = Ahead(holdout, profile, ledger(context), timed=contract.evaluation.latency_prompts)
     for target in targets:
         ahead.begin(target)
-    context.log(f"{context.job.name}: {', '.join(target.name for target in targets)} answers the holdout while students train")
+    names = ", ".join(target.name for target in targets)
+    context.log(f"{context.job.name}: while students train, the holdout is answered by {names}")
     return ahead

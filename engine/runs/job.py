@@ -37,8 +37,7 @@ class Job:
     """Those of `needs` that follow from the others: they are made when this job has to run, and are no part of its identity. So an
     artifact of a version without them stays current."""
     reads: tuple[str, ...]
-    """Paths into the contract that are part of its recipe, such as `teachers`; an item of a list is called by its name:
-    `students.s`."""
+    """Paths into the contract that are part of its recipe, as `teachers`; an item of a list is called by its name: `students.s`."""
     ignores: tuple[str, ...] = field(default=(), kw_only=True)
     """Keys of what it reads that do not change what it makes, and are no part of its recipe."""
     run: str
@@ -140,8 +139,7 @@ def run_pipeline(
             raise fault
     if not waiting:
         return []
-    ran: list[str] = []
-    failures, missing, begun = dict[str, Exception](), set[str](), dict[str, object]()
+    ran, failures, missing, begun = list[str](), dict[str, Exception](), set[str](), dict[str, object]()
     with session() as start_cluster:
         while not fault and (waiting := _able(waiting, missing)):
             names = {job.name for job in waiting}
@@ -166,18 +164,20 @@ def run_pipeline(
 
 
 def unfinished(jobs: Sequence[Job], context_for: Callable[[Job], JobContext]) -> list[Job]:
-    """Return those of `jobs` that have to run; a derived artifact is made only for a job that has to.
+    """Return those of `jobs` that have to run; a derived artifact is made, or made again, only for a job that has to.
 
     Raises:
         RecipeMismatch: an artifact was finished under another recipe.
     """
-    waiting = [job for job in jobs if not is_finished(context_for(job))]
     derived = {name for job in jobs for name in job.derived}
-    needed: set[str] = set()
-    for job in reversed(waiting):
-        if job.name not in derived or job.name in needed:
+    waiting, needed = set[str](), set[str]()
+    for job in jobs:  # what is derived from an input that is made again would else be taken by a job that does not compare them
+        if not is_finished(context_for(job)) or (job.name in derived and waiting.intersection(job.needs)):
+            waiting.add(job.name)
+    for job in reversed(jobs):
+        if job.name in waiting and (job.name not in derived or job.name in needed):
             needed |= {job.name, *job.needs}
-    return [job for job in waiting if job.name in needed]
+    return [job for job in jobs if job.name in waiting & needed]
 
 
 def _begin(jobs: Sequence[Job], names: set[str], context_for: Callable[[Job], JobContext]) -> dict[str, object]:
@@ -268,8 +268,7 @@ def warnings(context: JobContext, row_counts: RowCounts) -> list[str]:
 def is_finished(context: JobContext) -> bool:
     """Return whether the job's artifact exists, was made by the recipe of today, and lacks none of its inputs.
 
-    An artifact of an earlier version counts, if its recipe differs only in names, or in keys that the contract did not have
-    then and that have their defaults now.
+    An artifact of an earlier version counts if its recipe differs only in names, or in new keys that have their defaults now.
 
     Raises:
         RecipeMismatch: it was made by another recipe.

@@ -9,10 +9,10 @@ from engine.inference.bundled import BUNDLED
 from engine.readers.below import below
 from engine.storage.folder import Folder
 
-PATHS = {"path", "source", "corpus", "run", "registry", "model", "teacher", "gold"}
+PATHS = {"path", "source", "corpus", "run", "registry", "model", "teacher", "gold", "packages"}
 """Keys whose text may be a path."""
-TABLES = {"tables"}
-"""Keys with a mapping from a name to a path."""
+SEVERAL = {"tables", "tokenizers", "earlier"}
+"""Keys with several paths: a mapping from names to them, or a list."""
 
 
 def absolute_paths(value: JsonValue, root: str, *, is_path: bool = False) -> JsonValue:
@@ -21,7 +21,7 @@ def absolute_paths(value: JsonValue, root: str, *, is_path: bool = False) -> Jso
     What only looks like one, such as the name of a bundled model or of a server's model, stays.
     """
     if isinstance(value, list):
-        return [absolute_paths(item, root) for item in value]
+        return [absolute_paths(item, root, is_path=is_path and isinstance(item, str)) for item in value]
     if isinstance(value, dict):
         return {key: _inner(key, inner, root, all_paths=is_path) for key, inner in value.items()}
     if not is_path or not isinstance(value, str) or not value or value in BUNDLED or "://" in value:
@@ -33,5 +33,5 @@ def absolute_paths(value: JsonValue, root: str, *, is_path: bool = False) -> Jso
 
 
 def _inner(key: str, value: JsonValue, root: str, *, all_paths: bool) -> JsonValue:
-    is_mapping = key in TABLES and isinstance(value, dict)
-    return absolute_paths(value, root, is_path=is_mapping or all_paths or (key in PATHS and isinstance(value, str)))
+    are_paths = key in SEVERAL and not isinstance(value, str)
+    return absolute_paths(value, root, is_path=are_paths or all_paths or (key in PATHS and isinstance(value, str)))

@@ -6,6 +6,7 @@ from engine.contract.contract import Contract
 from engine.contract.models import TrainedModel
 from engine.contract.profile import Profile
 from engine.errors import InputError
+from engine.inference.bundled import BUNDLED
 from engine.readers.below import below
 from engine.storage.folder import Folder
 from jobs.commands.check import paths
@@ -61,4 +62,5 @@ def node_paths(contract: Contract) -> Iterator[tuple[str, str]]:
     sections = {"capture": contract.capture, "judges.evidence": contract.judges.evidence}
     for key, section in sections.items():
         if section:
-            yield from ((f"{key}.tokenizers.{name}", path) for name, path in section.tokenizers.items())
+            tokenizers = section.tokenizers.items()
+            yield from ((f"{key}.tokenizers.{name}", path) for name, path in tokenizers if path not in BUNDLED)

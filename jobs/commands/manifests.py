@@ -1,7 +1,7 @@
 """`rayleigh manifests`: files for KubeRay and `ray up`, filled in from a contract and a profile."""
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,11 +19,13 @@ from engine.errors import ContractError, InputError
 from jobs import places
 from jobs.commands import check
 from jobs.commands.check_manifests import locked_ray
+from jobs.commands.check_nodes import node_paths
 from jobs.commands.check_placement import never
 from jobs.pipeline import pipeline
 
 ROOT = Path(__file__).parents[2]
 HEADER = "# Written by `rayleigh manifests {words}`. See cluster/README.md.\n"
+CONTRACT = "contract.yaml"  # in the ConfigMap
 MOST_CONFIG = 900_000  # bytes of a ConfigMap; Kubernetes takes a MiB
 PLACES = {"rayjob": "kuberay/rayjob.yaml", "queued": "kuberay/rayjob-kueue.yaml", "cluster": "kuberay/raycluster.yaml"}
 
@@ -38,12 +40,11 @@ class Request(NamedTuple):
     image: str | None = None
     queue: str = "rayleigh"
 
-    @property
-    def words(self) -> str:
+    def words(self, changes: Sequence[str]) -> str:
         """The arguments, as a person writes them."""
         given = {"--profile": self.profile, "--storage": self.storage, "--queue": self.queue, "--image": self.image}
         shown = [word for flag, value in given.items() if value and value != DEFAULTS.get(flag) for word in (flag, value)]
-        return shlex.join([self.contract, *shown])
+        return shlex.join([self.contract, *shown, *(word for change in changes for word in ("--set", change))])
 
 
 LAUNCHERS: dict[write_launcher.Provider, str] = {"aws": "launcher.yaml", "gcp": "launcher-gcp.yaml"}
@@ -64,7 +65,7 @@ def manifests(request: Request, changes: list[str]) -> dict[str, str]:
     profile = load_profile(path)
     _check_profile(profile, request.profile)
     order = _order(request, loaded.contract, profile, changes)
-    head = HEADER.format(words=request.words)
+    head = HEADER.format(words=request.words(changes))
     texts = {
         PLACES["rayjob"]: _dump(*write.ray_job(order)),
         PLACES["queued"]: _dump(*write.queued_job(order)),
@@ -119,12 +120,13 @@ def _order(request: Request, contract: Contract, profile: Profile, changes: list
     name = write.object_name(contract.name)
     command = ["rayleigh", "run", place_of_contract, f"{request.storage}/runs/{contract.name}", "--profile", place_of_profile]
     groups = declared(profile)
+    given = [] if CONTRACT in files else changes  # the contract in the ConfigMap has them
     return Order(
         name=name,
         profile=profile,
         image=request.image or f"rayleigh:{ray}-{device}",
         ray=ray,
-        entrypoint=shlex.join([*command, *(word for change in changes if not files for word in ("--set", change))]),
+        entrypoint=shlex.join([*command, *(word for change in given for word in ("--set", change))]),
         release=f"{request.storage}/runs/registry/{contract.name}",
         keys=sorted({model.key_env for _, model, *_ in check.chat_models(contract) if model.type == "endpoint" and model.key_env}),
         files=files,
@@ -139,7 +141,7 @@ def _contract_place(request: Request, contract: Contract, changes: list[str], fi
     path = Path(request.contract).resolve()
     if path.is_relative_to(ROOT):
         return f"{PROJECT}/{path.relative_to(ROOT)}"
-    relative = [f"{key}: {found}" for key, found in check.paths(contract) if "://" not in found]
+    relative = [f"{key}: {found}" for key, found in node_paths(contract) if "://" not in found]
     if relative:
         lines = "\n".join(f"  {line}" for line in relative)
         advice = "Name them by URL, or keep the contract in the project, which the image holds."
@@ -147,10 +149,10 @@ def _contract_place(request: Request, contract: Contract, changes: list[str], fi
     raw = read_yaml(path)  # `!include` is replaced, so one file holds it
     for change in changes:
         apply_change(raw, change)
-    files["contract.yaml"] = yaml.safe_dump(raw, sort_keys=False, allow_unicode=True)
-    if len(files["contract.yaml"].encode()) > MOST_CONFIG:
+    files[CONTRACT] = yaml.safe_dump(raw, sort_keys=False, allow_unicode=True)
+    if len(files[CONTRACT].encode()) > MOST_CONFIG:
         raise InputError(f"{request.contract}: with its includes it is larger than a ConfigMap may be. Build it into the image.")
-    return f"{FILES}/contract.yaml"
+    return f"{FILES}/{CONTRACT}"
 
 
 def _profile_place(request: Request, files: dict[str, str]) -> str:

@@ -179,7 +179,8 @@ def _check_decontamination(run: Folder, contract: Contract, trained: Artifact) -
         lines = "".join(f"\n  {reason}" for reason in reasons)
         raise GateRefused(
             f"the decontamination report does not cover {name}, it is not released:{lines}\n"
-            f"Delete {run}/dataset, {run}/students and {run}/reports, then: rayleigh run CONTRACT {run}. No teacher is asked again."
+            f"Delete dataset, capture, students, exports and reports in {run}, as far as they are there, then: "
+            f"rayleigh run CONTRACT {run}. No teacher is asked again."
         )
 
 

@@ -24,7 +24,10 @@ from jobs.workspace import Workspace
 SPENDING_COLUMNS = (
     "teacher", "tokens_in", "tokens_out", "accepted", "picked", "tokens_per_accepted", "money", "money_per_accepted",
 )  # fmt: skip
-CONTINUE = "To continue, raise it, delete the folders candidates, dataset, students and reports, and run again."
+CONTINUE = (
+    "To continue, raise it, delete the folders candidates, dataset, capture, students, exports and reports, as far as they are "
+    "there, and run again."
+)
 
 
 def status(run: str) -> Status:

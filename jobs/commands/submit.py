@@ -18,6 +18,7 @@ from engine.errors import InputError, MachineError
 from engine.records.base import Json
 from jobs import places
 from jobs.commands import check
+from jobs.commands.check_nodes import node_paths
 from jobs.commands.submit_attempts import (
     ENDED,
     RUN,
@@ -83,10 +84,8 @@ def plan(contract: str, run: str, *, profile: str, changes: Sequence[str], worki
             f"{run}: the run folder of a cluster must be a URL, or an absolute path of a shared mount. Write s3://BUCKET/{run}"
         )
     _check_inside(folder, {"the contract": Path(contract), **{f"!include {path}": path for path in includes(Path(contract))}})
-    local = {
-        key: Path(loaded.root, path) for key, path in check.paths(loaded.contract) if "://" not in path and not path.startswith("/")
-    }
-    _check_inside(folder, local)
+    named = [(key, path) for key, path in node_paths(loaded.contract) if "://" not in path and not path.startswith("/")]
+    _check_inside(folder, {key: Path(loaded.root, path) for key, path in named})
     places.profile_path(profile)
     if profile.endswith((".yaml", ".yml")):
         _check_inside(folder, {"--profile": Path(profile)})

@@ -108,6 +108,15 @@ def test_pods_ask_for_the_disk_that_they_fill_and_export_what_is_free_of_it():
         assert asked == (size if "groupName" in group else None)
 
 
+@pytest.mark.parametrize("own", [False, True])
+def test_changes_reach_the_run_and_the_header_whatever_the_profile(tmp_path: Path, own: bool):
+    profile = profile_of(tmp_path) if own else "cluster"
+    text = manifests(Request(DEFAULT.contract, profile), ["gate.exact_match=0.99"])["kuberay/rayjob.yaml"]
+    assert "--set gate.exact_match=0.99`" in text.splitlines()[0]
+    job = list(yaml.safe_load_all(text))[-1]
+    assert "--set gate.exact_match=0.99" in job["spec"]["entrypoint"]
+
+
 @pytest.mark.parametrize("keys", [{"cpus": 14.5}, {"cpus": 15, "resources": {"licence": 0.5}}])
 def test_parts_of_a_resource_are_refused_for_ray_up_and_not_rounded(tmp_path: Path, keys: dict):
     nodes = [{"name": "cpu", "gpus": 1, "max": 9, "machines": {"aws": "x", "gcp": "y"}, **keys}]

@@ -231,6 +231,19 @@ def test_line_input_rebuilt_with_equal_rows_keeps_what_read_it(tmp_path):
     assert drive(tmp_path) == ["seeds"]
 
 
+def test_what_is_derived_from_an_input_that_is_made_again_is_made_again_for_the_job_that_reads_it(tmp_path):
+    tokens = Job("tokens", needs=("answers",), reads=(), run=HERE)
+    student = Job("student", needs=("answers", "tokens"), derived=("tokens",), reads=("students.s",), run=HERE)
+    line = [SEEDS, ANSWERS, tokens, student]
+    drive(tmp_path, jobs=line)
+    assert drive(tmp_path, jobs=line) == []
+    for name in ("answers", "student"):
+        Folder(str(tmp_path)).remove(name)
+    assert drive(tmp_path, jobs=line) == ["answers", "tokens", "student"]
+    Folder(str(tmp_path)).remove("answers")
+    assert drive(tmp_path, jobs=line) == ["answers"]  # with equal rows: the student and its tokens stay
+
+
 def test_job_missing_input_says_which_job_makes_it(tmp_path):
     with pytest.raises(MissingArtifact, match=r"last needs .*/students/left, .* Run the job 'students/left' first"):
         drive(tmp_path, jobs=[LAST])

@@ -205,6 +205,20 @@ def test_winner_ended_by_itself_and_is_a_contract_that_loads(setup, toy, tmp_pat
     assert written["teachers"]["models"][0]["model"]["path"] == "fake"
 
 
+def test_all_that_a_contract_names_by_path_is_absolute(tmp_path):
+    for name in ("tokenizer", "earlier", "packages"):
+        (tmp_path / name).mkdir()
+    written = absolute_paths(
+        {"capture": {"tokenizers": {"t": "tokenizer"}}, "prompts": {"earlier": ["earlier", "s3://b/run"]}, "packages": "packages"},
+        str(tmp_path),
+    )
+    assert written == {
+        "capture": {"tokenizers": {"t": str(tmp_path / "tokenizer")}},
+        "prompts": {"earlier": [str(tmp_path / "earlier"), "s3://b/run"]},
+        "packages": str(tmp_path / "packages"),
+    }
+
+
 def test_a_trial_is_one_training_without_exports_whatever_the_student_has_besides(setup, toy):
     small, large = toy.contract.students
     more = {"seeds": 3, "keep_seeds": True, "exports": (Gguf(type="gguf"),)}

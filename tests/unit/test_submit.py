@@ -277,6 +277,23 @@ def test_files_outside_of_the_folder_and_local_run_folders_are_refused(tmp_path)
         plan("jobs/contracts/smoke.yaml", "runs/mine", profile="cluster", changes=[], working_dir=None)
 
 
+def test_every_file_that_nodes_read_must_be_sent(tmp_path):
+    folder = tmp_path / "sent"
+    folder.mkdir()
+    contract = folder / "contract.yaml"
+    contract.write_text(
+        "name: mine\nspecialist: {goal: g, task_units: [{name: u, kind: decision}]}\n"
+        "prompts: {sources: [{path: a.jsonl, licence: l}], holdout: {path: b.jsonl, labels: human}}\n"
+        "teachers: {mode: direct, models: [{name: t, model: {type: student, run: ../earlier, name: s}}]}\njudges: {}\n"
+        "students: [{name: s, init: {prune: {source: smollm2-135m-instruct, layers: [0]}}}]\ngate: {}\n"
+        "capture: {tokenizers: {t: ../tokenizer}}\n"
+    )
+    with pytest.raises(InputError, match=r"outside of it") as refused:
+        plan(str(contract), RUN, profile="cluster", changes=[], working_dir=None)
+    assert "teachers.models.0.model: " in str(refused.value) and "capture.tokenizers.t: " in str(refused.value)
+    plan(str(contract), RUN, profile="cluster", changes=[], working_dir=str(tmp_path))
+
+
 def test_includes_of_includes_are_found(tmp_path):
     (tmp_path / "a.yaml").write_text("x: !include b.yaml\ny: [!include c.json]")
     (tmp_path / "b.yaml").write_text("z: !include d.txt")
